@@ -1,0 +1,1 @@
+"""Ollama Vision: what a vision model at home sees in a picture."""

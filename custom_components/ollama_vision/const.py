@@ -1,0 +1,50 @@
+"""Names and limits that more than one module needs."""
+
+from enum import StrEnum
+from typing import Final
+
+DOMAIN: Final = "ollama_vision"
+
+CONF_VISION_HOST: Final = "vision_host"
+CONF_VISION_PORT: Final = "vision_port"
+CONF_VISION_API: Final = "vision_api"
+CONF_VISION_API_KEY: Final = "vision_api_key"
+CONF_VISION_VERIFY_SSL: Final = "vision_verify_ssl"
+CONF_VISION_MODEL: Final = "vision_model"
+CONF_VISION_KEEP_ALIVE: Final = "vision_keep_alive"
+CONF_TEXT_MODEL_ENABLED: Final = "text_model_enabled"
+CONF_TEXT_HOST: Final = "text_host"
+CONF_TEXT_PORT: Final = "text_port"
+CONF_TEXT_API: Final = "text_api"
+CONF_TEXT_API_KEY: Final = "text_api_key"
+CONF_TEXT_VERIFY_SSL: Final = "text_verify_ssl"
+CONF_TEXT_MODEL: Final = "text_model"
+CONF_TEXT_KEEP_ALIVE: Final = "text_keep_alive"
+
+DEFAULT_NAME: Final = "Ollama Vision"
+DEFAULT_PORT: Final = 11434
+DEFAULT_VISION_MODEL: Final = "moondream"
+DEFAULT_TEXT_MODEL: Final = "llama3.1"
+DEFAULT_KEEP_ALIVE: Final = "-1"
+
+
+class AnalysisFault(StrEnum):
+    """The closed list of what `ollama_vision_analysis_failed` carries as `error`."""
+
+    CANNOT_CONNECT = "cannot_connect"
+    TIMEOUT = "timeout"
+    AUTHENTICATION = "authentication"
+    MODEL_NOT_FOUND = "model_not_found"
+    CANNOT_SEE = "cannot_see"
+    BUSY = "busy"
+    BAD_RESPONSE = "bad_response"
+    EMPTY_ANSWER = "empty_answer"
+    TRUNCATED = "truncated"
+    STRUCTURE_MISMATCH = "structure_mismatch"
+    IMAGE_NOT_FOUND = "image_not_found"
+    IMAGE_UNREACHABLE = "image_unreachable"
+    IMAGE_FORBIDDEN = "image_forbidden"
+    IMAGE_TOO_LARGE = "image_too_large"
+    NOT_AN_IMAGE = "not_an_image"
+    RATE_LIMITED = "rate_limited"
+    STOPPING = "stopping"

@@ -1,0 +1,1 @@
+"""The wire protocols of model servers, without Home Assistant."""
