@@ -1,0 +1,148 @@
+"""What an analysis ends with, in the forms in which it is stored, fired and shown."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from homeassistant.helpers.json import json_bytes
+from homeassistant.util import slugify
+
+# Home Assistant's recorder stores at most 32 KiB of an event and 16 KiB of a state's attributes, and drops the rest
+# of a longer one as a whole. Its own fields and the entity's other attributes need room beside ours.
+EVENT_BYTES = 30 * 1024
+ATTRIBUTE_BYTES = 14 * 1024
+
+PICTURE_PATH = "/api/ollama_vision/picture"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A device that was asked before the one that answered, and the fault that passed it over."""
+
+    device_id: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisResult:
+    """The result of one analysis.
+
+    `result_id` names it in the history and in its picture's path. `timestamp` is ISO 8601 with an offset,
+    `processing_time` in seconds. `image_urls` are the sources in a form without secrets.
+    """
+
+    result_id: str
+    integration_id: str
+    image_name: str
+    image_urls: tuple[str, ...]
+    prompt: str
+    description: str
+    final_description: str
+    used_text_model: bool
+    text_prompt: str | None
+    model: str
+    text_model: str | None
+    text_model_error: str | None
+    data: Any
+    truncated: bool
+    cached: bool
+    processing_time: float
+    timestamp: str
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def slug(self) -> str:
+        """Return what unique ids hold of the image's name."""
+        return slugify(self.image_name)
+
+    @property
+    def picture(self) -> str:
+        """Return the path of this result's own picture."""
+        return f"{PICTURE_PATH}/{self.integration_id}/{self.result_id}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, as JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Rebuild a result from `as_dict`; raise KeyError or TypeError where it is not one."""
+        values = {field.name: stored[field.name] for field in fields(cls)}
+        values["image_urls"] = tuple(values["image_urls"])
+        values["attempts"] = tuple(Attempt(**attempt) for attempt in values["attempts"])
+        return cls(**values)
+
+    def as_event(self, **entities: str | None) -> dict[str, Any]:
+        """Return the event's data; `entities` are the ids that only Home Assistant's registries know."""
+        event = self.as_dict() | {
+            "image_url": self.image_urls[0],
+            "image_urls": list(self.image_urls),
+            "attempts": [asdict(attempt) for attempt in self.attempts],
+            "picture": self.picture,
+            **entities,
+        }
+        del event["result_id"]
+        return fitted(event, EVENT_BYTES)
+
+    def as_attributes(self) -> dict[str, Any]:
+        """Return the sensor's recorded attributes."""
+        attributes = {
+            "integration_id": self.integration_id,
+            "image_url": self.image_urls[0],
+            "prompt": self.prompt,
+            "description": self.description,
+            "final_description": self.final_description,
+            "used_text_model": self.used_text_model,
+            "text_prompt": self.text_prompt,
+            "model": self.model,
+            "data": self.data,
+            "timestamp": self.timestamp,
+            "processing_time": self.processing_time,
+        }
+        return fitted(attributes, ATTRIBUTE_BYTES)
+
+
+def has_slug(image_name: str) -> bool:
+    """Return whether a name has a letter or a digit that an entity could be named by."""
+    return any(character.isalnum() for character in image_name)
+
+
+def shortened(text: str, length: int) -> str:
+    """Return `text` cut to `length` characters, on a word, with an ellipsis where something is missing."""
+    if len(text) <= length:
+        return text
+    cut = text[: length - 1]
+    on_a_word = cut.rsplit(maxsplit=1)[0] if not text[length - 1].isspace() and " " in cut.strip() else cut
+    return on_a_word.rstrip() + "…"
+
+
+def fitted(values: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Return `values` with the longest ones shortened until their JSON has at most `limit` bytes."""
+    sizes = {key: len(json_bytes(value)) for key, value in values.items()}
+    excess = _total(sizes.values(), values) - limit
+    if excess <= 0:
+        return values
+    fitting = dict(values)
+    for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
+        if excess <= 0:
+            break
+        smaller = _smaller(fitting[key], max(sizes[key] - excess, sizes[key] // 4))
+        excess -= sizes[key] - len(json_bytes(smaller))
+        fitting[key] = smaller
+    return fitting if excess <= 0 else fitted(fitting, limit)
+
+
+def _total(sizes: Iterable[int], keys: Iterable[str]) -> int:
+    return sum(sizes) + sum(len(key) + 4 for key in keys) + 2
+
+
+def _smaller(value: Any, size: int) -> Any:
+    """Return a text or a list cut to about `size` bytes of JSON; anything else that is too long is left out."""
+    if isinstance(value, str):
+        length = len(value)
+        while len(json_bytes(shortened(value, length))) > size and length > 1:
+            length = length * 3 // 4
+        return shortened(value, length)
+    if isinstance(value, list):
+        return value[: len(value) // 2]
+    return None
