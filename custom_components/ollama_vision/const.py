@@ -21,11 +21,47 @@ CONF_TEXT_VERIFY_SSL: Final = "text_verify_ssl"
 CONF_TEXT_MODEL: Final = "text_model"
 CONF_TEXT_KEEP_ALIVE: Final = "text_keep_alive"
 
+CONF_PICTURE_SIZE: Final = "picture_size"
+CONF_CONCURRENCY: Final = "concurrency"
+CONF_SILENCE_FIRST_TOKEN: Final = "silence_first_token"
+CONF_SILENCE_NEXT_TOKEN: Final = "silence_next_token"
+CONF_CACHE_MINUTES: Final = "cache_minutes"
+CONF_ANALYSES_PER_MINUTE: Final = "analyses_per_minute"
+CONF_FORGET_AFTER_DAYS: Final = "forget_after_days"
+CONF_HISTORY_DAYS: Final = "history_days"
+CONF_HISTORY_RESULTS: Final = "history_results"
+CONF_HISTORY_MEGABYTES: Final = "history_megabytes"
+CONF_VISION_NUM_CTX: Final = "vision_num_ctx"
+CONF_VISION_MAX_TOKENS: Final = "vision_max_tokens"
+CONF_VISION_TEMPERATURE: Final = "vision_temperature"
+CONF_TEXT_NUM_CTX: Final = "text_num_ctx"
+CONF_TEXT_MAX_TOKENS: Final = "text_max_tokens"
+CONF_TEXT_TEMPERATURE: Final = "text_temperature"
+CONF_FALLBACK_AI_TASK: Final = "fallback_ai_task"
+
 DEFAULT_NAME: Final = "Ollama Vision"
 DEFAULT_PORT: Final = 11434
 DEFAULT_VISION_MODEL: Final = "moondream"
 DEFAULT_TEXT_MODEL: Final = "llama3.1"
 DEFAULT_KEEP_ALIVE: Final = "-1"
+
+DEFAULT_PICTURE_SIZE: Final = 1024
+DEFAULT_CONCURRENCY: Final = 1
+DEFAULT_SILENCE_FIRST_TOKEN: Final = 300
+DEFAULT_SILENCE_NEXT_TOKEN: Final = 60
+DEFAULT_CACHE_MINUTES: Final = 60
+DEFAULT_ANALYSES_PER_MINUTE: Final = 0  # no limit
+DEFAULT_FORGET_AFTER_DAYS: Final = 0  # never
+DEFAULT_HISTORY_DAYS: Final = 7
+DEFAULT_HISTORY_RESULTS: Final = 500
+DEFAULT_HISTORY_MEGABYTES: Final = 50
+
+
+class Role(StrEnum):
+    """What a model does for a device; the first part of its keys in an entry."""
+
+    VISION = "vision"
+    TEXT = "text"
 
 
 class AnalysisFault(StrEnum):
