@@ -23,8 +23,8 @@ CONF_TEXT_KEEP_ALIVE: Final = "text_keep_alive"
 
 CONF_PICTURE_SIZE: Final = "picture_size"
 CONF_CONCURRENCY: Final = "concurrency"
-CONF_SILENCE_FIRST_TOKEN: Final = "silence_first_token"
-CONF_SILENCE_NEXT_TOKEN: Final = "silence_next_token"
+CONF_SILENCE_FIRST_TOKEN: Final = "silence_first_token"  # noqa: S105  (tokens of an answer)
+CONF_SILENCE_NEXT_TOKEN: Final = "silence_next_token"  # noqa: S105  (as above)
 CONF_CACHE_MINUTES: Final = "cache_minutes"
 CONF_ANALYSES_PER_MINUTE: Final = "analyses_per_minute"
 CONF_FORGET_AFTER_DAYS: Final = "forget_after_days"
