@@ -5,6 +5,9 @@ from typing import Final
 
 DOMAIN: Final = "ollama_vision"
 
+EVENT_IMAGE_ANALYZED: Final = "ollama_vision_image_analyzed"
+EVENT_ANALYSIS_FAILED: Final = "ollama_vision_analysis_failed"
+
 CONF_VISION_HOST: Final = "vision_host"
 CONF_VISION_PORT: Final = "vision_port"
 CONF_VISION_API: Final = "vision_api"

@@ -1,11 +1,15 @@
 """What an analysis ends with, in the forms in which it is stored, fired and shown."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from homeassistant.helpers.json import json_bytes
 from homeassistant.util import slugify
+from homeassistant.util.signal_type import SignalType
+
+from .const import DOMAIN
 
 # Home Assistant's recorder stores at most 32 KiB of an event and 16 KiB of a state's attributes, and drops the rest
 # of a longer one as a whole. Its own fields and the entity's other attributes need room beside ours.
@@ -102,6 +106,19 @@ class AnalysisResult:
         return fitted(attributes, ATTRIBUTE_BYTES)
 
 
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A result on its way out; whoever needs time to show it leaves a future that is done when it shows."""
+
+    result: AnalysisResult
+    pending: list[asyncio.Future[None]] = field(default_factory=list)
+
+
+def result_signal(entry_id: str) -> SignalType[Publication]:
+    """Return the signal on which the results of one entry go out."""
+    return SignalType(f"{DOMAIN}_{entry_id}_result")
+
+
 def has_slug(image_name: str) -> bool:
     """Return whether a name has a letter or a digit that an entity could be named by."""
     return any(character.isalnum() for character in image_name)
@@ -117,32 +134,28 @@ def shortened(text: str, length: int) -> str:
 
 
 def fitted(values: dict[str, Any], limit: int) -> dict[str, Any]:
-    """Return `values` with the longest ones shortened until their JSON has at most `limit` bytes."""
+    """Return `values` with the longest ones shortened, all to one length, so that their JSON has `limit` bytes."""
     sizes = {key: len(json_bytes(value)) for key, value in values.items()}
-    excess = _total(sizes.values(), values) - limit
-    if excess <= 0:
-        return values
-    fitting = dict(values)
-    for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
-        if excess <= 0:
+    left = limit - sum(len(json_bytes(key)) + 2 for key in values)
+    share = left
+    for position, size in enumerate(sorted(sizes.values())):
+        share = left // (len(sizes) - position)
+        if size > share:
             break
-        smaller = _smaller(fitting[key], max(sizes[key] - excess, sizes[key] // 4))
-        excess -= sizes[key] - len(json_bytes(smaller))
-        fitting[key] = smaller
-    return fitting if excess <= 0 else fitted(fitting, limit)
-
-
-def _total(sizes: Iterable[int], keys: Iterable[str]) -> int:
-    return sum(sizes) + sum(len(key) + 4 for key in keys) + 2
+        left -= size
+    else:
+        return values
+    return {key: value if sizes[key] <= share else _smaller(value, share) for key, value in values.items()}
 
 
 def _smaller(value: Any, size: int) -> Any:
-    """Return a text or a list cut to about `size` bytes of JSON; anything else that is too long is left out."""
+    """Return a text or a list cut to `size` bytes of JSON; anything else that is longer is left out."""
     if isinstance(value, str):
-        length = len(value)
-        while len(json_bytes(shortened(value, length))) > size and length > 1:
-            length = length * 3 // 4
-        return shortened(value, length)
+        while len(json_bytes(value)) > size:
+            value = shortened(value, len(value) * 3 // 4)
+        return value
     if isinstance(value, list):
-        return value[: len(value) // 2]
+        while len(json_bytes(value)) > size:
+            value = value[: len(value) * 3 // 4]
+        return value
     return None

@@ -1,0 +1,86 @@
+"""Structured answers: what is asked for, whether an answer fits, and how it reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import json
+from typing import Any
+
+from homeassistant.helpers import llm, selector
+import probatio
+import voluptuous as vol
+
+# The form of one field, as ai_task.generate_data takes it.
+_FIELD = vol.Schema(
+    {
+        vol.Optional("description"): str,
+        vol.Optional("required", default=False): bool,
+        vol.Required("selector"): selector.validate_selector,
+    }
+)
+
+
+class StructureMismatchError(Exception):
+    """A model's answer is not what its structure asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """The fields to answer with: as a validator, and as the JSON schema that a model server takes."""
+
+    schema: vol.Schema
+    json_schema: dict[str, Any]
+
+    def parse(self, answer: str) -> dict[str, Any]:
+        """Return the data of an answer; raise StructureMismatchError where it does not fit."""
+        try:
+            data = json.loads(answer)
+        except ValueError as err:
+            raise StructureMismatchError(f"not JSON: {err}") from err
+        if not isinstance(data, dict):
+            raise StructureMismatchError("not an object")
+        # A model says null for what it does not know, where the structure wants the field left out.
+        known = {key: value for key, value in data.items() if value is not None}
+        try:
+            self.schema(known)
+        except vol.Invalid as err:
+            raise StructureMismatchError(str(err)) from err
+        return known
+
+
+def structure(value: Any) -> Structure:
+    """Validate the fields of a structure, as a voluptuous validator."""
+    if not isinstance(value, dict) or not value:
+        raise vol.Invalid("expected the fields to answer with")
+    fields: dict[vol.Marker, Any] = {}
+    for key, field in value.items():
+        if not isinstance(key, str):
+            raise vol.Invalid("a field's name must be a text", path=[key])
+        valid = _FIELD(field)
+        marker = vol.Required if valid["required"] else vol.Optional
+        fields[marker(key, description=valid.get("description"))] = selector.selector(valid["selector"])
+    schema = vol.Schema(fields)
+    json_schema = probatio.to_openapi(schema, custom_serializer=llm.selector_serializer, openapi_version="3.1.0")
+    return Structure(schema, json_schema)
+
+
+def readable(data: Mapping[str, Any]) -> str:
+    """Return structured data as a line a person can read: "Count: 2; Colours: red, blue"."""
+    return "; ".join(f"{_label(key)}: {_text(value)}" for key, value in data.items())
+
+
+def _label(key: str) -> str:
+    words = key.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_text(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        separator = " | " if any(isinstance(item, Mapping) for item in value) else ", "
+        return separator.join(_text(item) for item in value) or "–"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
