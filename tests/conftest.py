@@ -2,7 +2,9 @@
 
 import pytest
 
-import custom_components.ollama_vision  # noqa: F401  (else the plugin's own custom_components package is found)
+import custom_components  # noqa: F401  (else the plugin's own package of that name is found)
+
+pytest_plugins = ("tests.servers.fixtures",)
 
 
 @pytest.fixture(autouse=True)
