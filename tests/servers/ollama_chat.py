@@ -18,7 +18,6 @@ CHAT_FIELDS = {
     "messages": Field(list, "[]api.Message"),
     "stream": Field(bool, "bool"),
     "options": Field(dict, "map[string]interface {}"),
-    "tools": Field(list, "api.Tools"),
 }
 MESSAGE_FIELDS = {
     "role": Field(str, "string"),
@@ -94,8 +93,6 @@ def parse(body: dict[str, Any], models: Models) -> Chat:
     model = models.find(body.get("model"))
     if think and not model.can("thinking"):
         raise Refusal(400, f'"{body["model"]}" does not support thinking')
-    if body.get("tools"):
-        raise Refusal(400, f"registry.ollama.ai/library/{model.name} does not support tools")
     return Chat(
         name=body["model"],
         model=model,

@@ -32,6 +32,7 @@ class Engine:
     max_queue: int = 512
     requests: list[Request] = field(default_factory=list)
     session: ClientSession = field(init=False)
+    arrival: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -40,6 +41,11 @@ class Engine:
         self.gate.set()
         self._slot = asyncio.Lock()
         self._waiting = 0
+
+    def note(self, request: Request) -> None:
+        """Keep a request that came."""
+        self.requests.append(request)
+        self.arrival.set()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -37,6 +37,13 @@ class OllamaFront(Engine):
         """Return the JSON of the requests to a path, in order."""
         return [request.body for request in self.requests if request.path == path]
 
+    async def received(self, count: int, path: str = "/api/chat") -> None:
+        """Return when that many requests to a path have come, answered or not; raise TimeoutError after ten seconds."""
+        async with asyncio.timeout(10):
+            while len(self.bodies(path)) < count:
+                self.arrival.clear()
+                await self.arrival.wait()
+
     async def __aenter__(self) -> Self:
         """Listen."""
         self.session = ClientSession()

@@ -49,12 +49,12 @@ async def stream(request: web.Request, lines: Lines) -> web.StreamResponse:
     return response
 
 
-def recorder_and_guard(requests: list[Request]) -> Any:
+def recorder_and_guard(note: Callable[[Request], None]) -> Any:
     """Return the middleware that notes every request, refuses foreign ones and words refusals."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        requests.append(Request(request.method, request.path, dict(request.headers), await _body(request)))
+        note(Request(request.method, request.path, dict(request.headers), await _body(request)))
         if not (_is_local(request.headers.get("Host", "")) and _is_own_page(request.headers.get("Origin"))):
             return web.Response(status=403)
         try:

@@ -33,7 +33,10 @@ def check_completion(text: str, models: Models) -> dict[str, Any]:
         raise Refusal(400, f'"{body["model"]}" does not support thinking', bare=True)
     if any(has_picture) and not model.can("vision"):
         raise Refusal(400, go.dumps(NO_PICTURES), bare=True)
-    return {name: value for name, value in body.items() if name not in ("max_completion_tokens", "keep_alive")}
+    ignored = ["max_completion_tokens", "keep_alive"]
+    if (body.get("response_format") or {}).get("type") not in ("json_schema", "json_object"):
+        ignored.append("response_format")
+    return {name: value for name, value in body.items() if name not in ignored}
 
 
 def _check_part(part: dict[str, Any]) -> bool:
@@ -48,5 +51,6 @@ def _check_part(part: dict[str, Any]) -> bool:
         raise Refusal(400, NOT_FETCHED)
     if not PICTURE.match(url):
         raise Refusal(400, "invalid image input")
-    part["image_url"] = {"url": url}  # llama.cpp does not take it without its wrapping
+    # llama.cpp wants the wrapping, and a type, whichever it is.
+    part["image_url"] = {"url": "data:image/jpeg;base64," + url.partition(",")[2]}
     return True

@@ -26,7 +26,7 @@ class Routes:
 
     def application(self) -> web.Application:
         """Return the web application."""
-        application = web.Application(middlewares=[recorder_and_guard(self._engine.requests)], client_max_size=2**27)
+        application = web.Application(middlewares=[recorder_and_guard(self._engine.note)], client_max_size=2**27)
         gets: dict[str, Handler] = {
             "/": self.root,
             "/api/version": self.version,
