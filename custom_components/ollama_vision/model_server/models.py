@@ -1,6 +1,6 @@
 """What is asked of a model server and what it answers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -108,11 +108,11 @@ class ModelServer(Protocol):
 class ModelManager(ModelServer, Protocol):
     """A server whose models can be loaded, unloaded and pulled: Ollama."""
 
-    async def load(self, model: str, keep_alive: KeepAlive | None) -> None:
-        """Load a model and return when it is there."""
+    async def load(self, model: str, keep_alive: KeepAlive | None, num_ctx: int | None = None) -> None:
+        """Load a model and return when it is there; a `num_ctx` other than the question's loads it a second time."""
 
     async def unload(self, model: str) -> None:
         """Take a model out of memory."""
 
-    def pull(self, model: str) -> AsyncIterator[PullProgress]:
-        """Download a model to the server; the last progress has a fraction of 1."""
+    def pull(self, model: str) -> AsyncGenerator[PullProgress]:
+        """Download a model to the server; the last progress has a fraction of 1. Closing it ends the pull."""
