@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 import time
 from typing import Any, Final, override
@@ -16,6 +17,8 @@ from .replies import failure, unreadable
 from .transport import Lines, Transport
 
 _DONE: Final = b"[DONE]"
+# The owner of LM Studio's models, which has a list that tells more of them (lmstudio.ai/docs/api/rest-api).
+_LM_STUDIO: Final = "organization_owner"
 # Fields that most servers know, each with the word by which one that does not says so.
 _EXTRAS: Final[Mapping[str, dict[str, Any]]] = {
     # Thinking off: the templates of Qwen, GLM and Gemma read the one name, those of DeepSeek and Granite the other.
@@ -48,9 +51,12 @@ class OpenAIServer(ModelServer):
 
     @override
     async def models(self) -> list[Model]:
+        entries = await self._list()
+        if any(entry.get("owned_by") == _LM_STUDIO for entry in entries):
+            with suppress(BadResponseError):  # before 0.3.6
+                entries = await self._list("api/v0/models")
         return [
-            Model(name=entry["id"], vision=_sees(entry), loaded=_loaded(entry), size=_size(entry))
-            for entry in await self._list()
+            Model(name=entry["id"], vision=_sees(entry), loaded=_loaded(entry), size=_size(entry)) for entry in entries
         ]
 
     @override
@@ -76,8 +82,8 @@ class OpenAIServer(ModelServer):
         ) as lines:
             return await _read_answer(lines, question, silence)
 
-    async def _list(self) -> list[dict[str, Any]]:
-        reply = await self._transport.call("GET", "v1/models")
+    async def _list(self, path: str = "v1/models") -> list[dict[str, Any]]:
+        reply = await self._transport.call("GET", path)
         if reply.get("error"):
             raise failure(reply)
         models = reply.get("data", ())
@@ -197,20 +203,24 @@ def _content(question: Question) -> str | list[dict[str, Any]]:
 
 
 def _sees(entry: dict[str, Any]) -> bool | None:
-    """Return whether a model of the list takes pictures, in the words of llama.cpp and of Xinference."""
+    """Return whether a model of the list takes pictures."""
     match entry:
-        case {"architecture": {"input_modalities": [*kinds]}}:
+        case {"architecture": {"input_modalities": [*kinds]}}:  # llama.cpp
             return "image" in kinds
-        case {"model_ability": [*abilities]}:
+        case {"model_ability": [*abilities]}:  # Xinference
             return "vision" in abilities
+        case {"type": "vlm"}:  # LM Studio
+            return True
+        case {"type": "llm" | "embeddings"}:
+            return False
     return None
 
 
 def _loaded(entry: dict[str, Any]) -> bool | None:
-    """Return whether llama.cpp's router has a model in memory."""
+    """Return whether a model is in memory, where it need not be: at llama.cpp's router and LM Studio."""
     match entry:
-        case {"status": {"value": str(state)}}:
-            return state == "loaded"
+        case {"status": {"value": state}} | {"state": state}:
+            return bool(state == "loaded")
     return None
 
 

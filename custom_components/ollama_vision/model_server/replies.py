@@ -26,6 +26,7 @@ _BUSY: Final = re.compile("maximum pending requests", re.IGNORECASE)
 _MODEL_NOT_FOUND: Final = re.compile(
     r"""\bmodel\ (["'`]).*?\1\ (?:was\ |is\ )?(?:not\ found|does\ not\ exist)  # Ollama, llama.cpp, vLLM
     |\bmodel\ (?:was\ |is\ )?not\ found\b                                       # Xinference
+    |\binvalid\ model\ identifier\b                                            # LM Studio
     |\binvalid\ model\ name\ passed\b                                           # LiteLLM
     |\bpull\ model\ manifest:\ file\ does\ not\ exist                           # Ollama's library""",
     re.IGNORECASE | re.VERBOSE,
@@ -34,7 +35,7 @@ _CANNOT_SEE: Final = re.compile(
     r"""does\ not\ support\ multimodal\ requests         # Ollama 0.32
     |missing\ data\ required\ for\ image\ input          # Ollama 0.24
     |image\ input\ is\ not\ supported                    # llama.cpp
-    |is\ not\ a\ multimodal\ model                       # vLLM
+    |is\ not\ a\ multimodal\ model|at\ most\ 0\ image      # vLLM
     |model\ does\ not\ support\ images                   # LM Studio""",
     re.IGNORECASE | re.VERBOSE,
 )
