@@ -14,6 +14,7 @@ from aiohttp import ClientSession
 import pytest
 from yarl import URL
 
+from .faulty import FaultyServer, Step, chunk, head
 from .llama_server import LlamaServer
 from .ollama_front import OllamaFront, OllamaFrontProcess
 
@@ -216,6 +217,23 @@ async def test_one_answers_one_waits_and_the_next_is_refused(ollama_front: Ollam
         ollama_front.gate.set()
         for answer in await asyncio.gather(*asked):
             assert '"done_reason":"stop"' in await answer.text()
+
+
+@pytest.mark.parametrize(("stream", "status"), [(True, 200), (False, 500)])
+async def test_the_runner_dies_while_it_speaks(socket_enabled: None, *, stream: bool, status: int) -> None:
+    """A stream that has begun ends with the error, as the captures of a killed runner do."""
+    token = b'data: {"choices":[{"finish_reason":null,"delta":{"content":"The"}}]}\n\n'
+    body = {"model": "tiny-text", "messages": HELLO, "stream": stream}
+    async with (
+        FaultyServer([head(content_type="text/event-stream"), chunk(token), Step.RESET]) as llama,
+        OllamaFront(llama=llama.url) as front,
+        ClientSession() as session,
+        session.post(f"{front.url}/api/chat", json=body) as answer,
+    ):
+        assert answer.status == status
+        lines = (await answer.text()).splitlines()
+    assert lines[-1] == '{"error":"an error was encountered while running the model: unexpected EOF"}'
+    assert len(lines) == (2 if stream else 1)
 
 
 async def test_it_runs_as_a_program(socket_enabled: None, llama_server: LlamaServer) -> None:
