@@ -4,7 +4,7 @@ import pytest
 
 import custom_components  # noqa: F401  (else the plugin's own package of that name is found)
 
-pytest_plugins = ("tests.servers.fixtures",)
+pytest_plugins = ("tests.flows", "tests.servers.fixtures")
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +12,9 @@ def _custom_integrations(request: pytest.FixtureRequest) -> None:
     """Let Home Assistant load this integration in tests that have one."""
     if "hass" in request.fixturenames:
         request.getfixturevalue("enable_custom_integrations")
+
+
+@pytest.fixture
+def hass_config_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give each Home Assistant a folder of its own: what is seen is stored in real files."""
+    return str(tmp_path_factory.mktemp("config"))
