@@ -1,1 +1,50 @@
 """Ollama Vision: what a vision model at home sees in a picture."""
+
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.typing import ConfigType
+
+from .const import DOMAIN
+from .coordinator import OllamaVisionConfigEntry, OllamaVisionCoordinator
+from .history import History
+from .migration import from_version_1
+from .services import async_setup_services
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+
+PLATFORMS = [Platform.SENSOR]
+
+
+async def async_setup(hass: HomeAssistant, _: ConfigType) -> bool:
+    """Register the actions, which tell by themselves where no device is loaded."""
+    async_setup_services(hass)
+    return True
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntry) -> bool:
+    """Load a device, whether or not its servers are there."""
+    coordinator = await OllamaVisionCoordinator.async_create(hass, entry)
+    await coordinator.history.async_load()
+    await coordinator.async_refresh()
+    entry.runtime_data = coordinator
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    return True
+
+
+async def async_migrate_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntry) -> bool:
+    """Bring an entry of the 1.0 series to today's form; what its entities are called stays."""
+    if entry.version == 1:
+        data = from_version_1(entry.data, entry.options)
+        hass.config_entries.async_update_entry(entry, data=data, options={}, version=2)
+    return True
+
+
+async def async_unload_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntry) -> bool:
+    """Unload a device; its requests end by themselves."""
+    return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+
+
+async def async_remove_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntry) -> None:
+    """Remove what was stored for a device."""
+    await History.async_remove_entry(hass, entry.entry_id)

@@ -34,8 +34,8 @@ def _field(description: str, kind: Mapping[str, Any], *, required: bool = True) 
     return {"description": description, "required": required, "selector": dict(kind)}
 
 
-_TEXT: Final = {"text": {}}
-_COUNT: Final = {"number": {"min": 0, "mode": "box"}}
+_TEXT: Final[Mapping[str, Any]] = {"text": {}}
+_COUNT: Final[Mapping[str, Any]] = {"number": {"min": 0, "mode": "box"}}
 
 TASKS: Final[Mapping[str, Task]] = MappingProxyType(
     {

@@ -1,0 +1,319 @@
+"""The use case: fetch the pictures, prepare them, ask the vision model, ask the text model, publish."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+import logging
+import time
+from typing import Any, Final
+
+from homeassistant.core import Context, HomeAssistant
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers.dispatcher import async_dispatcher_send
+from homeassistant.util import dt as dt_util
+
+from .asking import Reply, async_ask
+from .const import (
+    CONF_PICTURE_SIZE,
+    DEFAULT_PICTURE_SIZE,
+    DOMAIN,
+    EVENT_ANALYSIS_FAILED,
+    EVENT_IMAGE_ANALYZED,
+    AnalysisFault,
+    Role,
+)
+from .coordinator import OllamaVisionCoordinator
+from .faults import PASSED_OVER, AnalysisError
+from .image_source import ImageSource, ImageSourceError, fetch
+from .model_server.models import Picture
+from .preprocessing import ImageTooLargeError, PreparedImage, PreprocessingError, prepare
+from .request_queue import QueueFullError, QueueStoppedError, Ticket
+from .result import EVENT_BYTES, AnalysisResult, Attempt, Publication, fitted, result_signal
+from .structure import Structure, readable
+from .tasks import FINE_DETAIL_EDGE
+
+_LOGGER = logging.getLogger(__name__)
+
+# An entity is there in milliseconds; an automation does not wait for one that Home Assistant cannot add.
+SHOWN_SECONDS: Final = 10
+
+# The answer to "use the text model" of a device without one.
+NO_TEXT_MODEL: Final = "no_text_model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisRequest:
+    """What to analyze and how; `prompt` and `text_prompt` are ready to be sent, but for `{description}`."""
+
+    image_name: str
+    sources: tuple[ImageSource, ...]
+    prompt: str
+    text_prompt: str
+    use_text_model: bool = False
+    structure: Structure | None = None
+    plain_field: str | None = None
+    fine_detail: bool = False
+    model: str | None = None
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    image: PreparedImage
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Rewriting:
+    """What came of the text step: its prompt, the text or the reason why there is none, and who wrote it."""
+
+    prompt: str | None = None
+    text: str | None = None
+    error: str | None = None
+    model: str | None = None
+
+
+class Analysis:
+    """One analysis: asks the first of the given devices, and the next ones while their servers do not get to it."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        request: AnalysisRequest,
+        devices: Sequence[OllamaVisionCoordinator],
+        context: Context,
+    ) -> None:
+        """Take the devices in the order of preference, one at least."""
+        self._hass = hass
+        self._request = request
+        self._devices = devices
+        self._context = context
+        self._started = time.monotonic()
+        self._attempts: list[Attempt] = []
+        self._downloads: asyncio.Task[list[bytes]] | None = None
+        self.accepted: asyncio.Future[None] = hass.loop.create_future()
+
+    async def async_run(self) -> dict[str, Any]:
+        """Return the event's data of the result; raise AnalysisError after its event was fired.
+
+        `accepted` is done when a device has taken the request; one that no device takes is raised without an event.
+        """
+        try:
+            return await self._on_first_able()
+        except asyncio.CancelledError:
+            # Home Assistant cancels what is under way before it says that it stops.
+            if self._hass.is_stopping:
+                stopping = AnalysisError(AnalysisFault.STOPPING, device=self._devices[0].name)
+                self._fire_failure(self._devices[0], stopping)
+            raise
+        finally:
+            if self._downloads:
+                self._downloads.cancel()
+
+    async def _on_first_able(self) -> dict[str, Any]:
+        *others, last = self._devices
+        for device in others:
+            try:
+                return await self._on_device(device)
+            except AnalysisError as err:
+                if err.fault not in PASSED_OVER:
+                    self._fire_failure(device, err)
+                    raise
+                self._attempts.append(Attempt(device_id=device_id(self._hass, device), error=err.fault))
+        try:
+            return await self._on_device(last)
+        except AnalysisError as err:
+            self._fire_failure(last, err)
+            raise
+
+    async def async_start(self) -> None:
+        """Run in the background; return when a device has taken the request, or raise that none does."""
+        run = self._hass.async_create_background_task(self._run_alone(), f"{DOMAIN} {self._request.image_name}")
+        await asyncio.wait((run, self.accepted), return_when=asyncio.FIRST_COMPLETED)
+        if not self.accepted.done():
+            await run
+
+    async def _run_alone(self) -> None:
+        """Run without anybody who waits: a failure that has fired its event was told."""
+        try:
+            await self.async_run()
+        except AnalysisError as err:
+            if not self.accepted.done():
+                raise
+            _LOGGER.warning("Analyzing %s failed: %s", self._request.image_name, err)
+
+    async def _on_device(self, coordinator: OllamaVisionCoordinator) -> dict[str, Any]:
+        try:
+            return await self._steps(coordinator)
+        except AnalysisError:
+            coordinator.statistics.failures += 1
+            coordinator.async_update_listeners()
+            raise
+
+    async def _steps(self, coordinator: OllamaVisionCoordinator) -> dict[str, Any]:
+        try:
+            queue = coordinator.connections[Role.VISION].queue
+            async with queue.ticket(coordinator.config_entry.entry_id) as ticket:
+                if not self.accepted.done():
+                    self.accepted.set_result(None)
+                coordinator.async_warm_up(Role.VISION, self._request.model or coordinator.model(Role.VISION))
+                async with ticket.preparing():
+                    prepared = await self._prepare(coordinator)
+                reply = await self._ask_vision(coordinator, ticket, prepared)
+            rewriting = await self._ask_text(coordinator, self._plain(reply))
+        except QueueFullError as err:
+            raise AnalysisError(AnalysisFault.BUSY, "queue_full", device=coordinator.name) from err
+        except QueueStoppedError as err:
+            raise AnalysisError(AnalysisFault.STOPPING, device=coordinator.name) from err
+        return await self._publish(coordinator, prepared[0].image, reply, rewriting)
+
+    async def _prepare(self, coordinator: OllamaVisionCoordinator) -> list[_Prepared]:
+        """Fetch the pictures, once for all devices, and prepare them as this device wants them."""
+        if self._downloads is None:
+            self._downloads = self._hass.async_create_background_task(
+                _fetch_all(self._hass, self._request.sources), f"{DOMAIN} fetch {self._request.image_name}"
+            )
+        edge = int(coordinator.config_entry.options.get(CONF_PICTURE_SIZE, DEFAULT_PICTURE_SIZE))
+        if self._request.fine_detail:
+            edge = max(edge, FINE_DETAIL_EDGE)
+        try:
+            pictures = await asyncio.shield(self._downloads)
+            return await self._hass.async_add_executor_job(_prepare_all, pictures, edge)
+        except ImageSourceError as err:
+            raise AnalysisError(err.fault, err.translation_key, **err.placeholders) from err
+        except ImageTooLargeError as err:
+            raise AnalysisError(AnalysisFault.IMAGE_TOO_LARGE, "picture_too_large", detail=str(err)) from err
+        except PreprocessingError as err:
+            image_url = self._request.sources[0].public_url
+            raise AnalysisError(AnalysisFault.NOT_AN_IMAGE, image_url=image_url, detail=str(err)) from err
+
+    async def _ask_vision(
+        self, coordinator: OllamaVisionCoordinator, ticket: Ticket, prepared: list[_Prepared]
+    ) -> Reply:
+        request = self._request
+        question = coordinator.question(
+            Role.VISION,
+            request.prompt,
+            model=request.model,
+            pictures=tuple(Picture(data=one.image.data, mime_type=one.image.mime_type) for one in prepared),
+            structure=request.structure.json_schema if request.structure else None,
+        )
+        return await async_ask(
+            coordinator,
+            Role.VISION,
+            question,
+            ticket=ticket,
+            digests=tuple(one.digest for one in prepared),
+            structure=request.structure,
+            fresh=request.fresh,
+        )
+
+    async def _ask_text(self, coordinator: OllamaVisionCoordinator, description: str) -> _Rewriting:
+        """Have the text model rewrite the description; where it fails, say why and go on without it."""
+        if not self._request.use_text_model:
+            return _Rewriting()
+        if Role.TEXT not in coordinator.connections:
+            return _Rewriting(error=NO_TEXT_MODEL)
+        # Replaced literally: neither other braces nor braces in the description mean anything.
+        prompt = self._request.text_prompt.replace("{description}", description)
+        model = coordinator.model(Role.TEXT)
+        question = coordinator.question(Role.TEXT, prompt)
+        queue = coordinator.connections[Role.TEXT].queue
+        try:
+            async with queue.ticket(coordinator.config_entry.entry_id, urgent=True) as ticket:
+                reply = await async_ask(coordinator, Role.TEXT, question, ticket=ticket, fresh=self._request.fresh)
+        except AnalysisError as err:
+            return _Rewriting(prompt=prompt, error=err.fault, model=model)
+        return _Rewriting(prompt=prompt, text=reply.answer.text, model=model)
+
+    def _plain(self, reply: Reply) -> str:
+        """Return an answer as a person reads it."""
+        if reply.data is None:
+            return reply.answer.text
+        plain = self._request.plain_field
+        return str(reply.data[plain]) if plain else readable(reply.data)
+
+    async def _publish(
+        self,
+        coordinator: OllamaVisionCoordinator,
+        picture: PreparedImage,
+        reply: Reply,
+        rewriting: _Rewriting,
+    ) -> dict[str, Any]:
+        """Store the result, show it, fire its event: in this order, so that the event finds everything there."""
+        entry, request = coordinator.config_entry, self._request
+        result = AnalysisResult(
+            result_id=coordinator.history.new_result_id(),
+            integration_id=entry.entry_id,
+            image_name=request.image_name,
+            image_urls=tuple(source.public_url for source in request.sources),
+            prompt=request.prompt,
+            description=reply.answer.text,
+            final_description=rewriting.text or self._plain(reply),
+            used_text_model=rewriting.text is not None,
+            text_prompt=rewriting.prompt,
+            model=reply.answer.model,
+            text_model=rewriting.model,
+            text_model_error=rewriting.error,
+            data=reply.data,
+            truncated=reply.answer.truncated,
+            cached=reply.cached,
+            processing_time=round(time.monotonic() - self._started, 3),
+            timestamp=dt_util.now().isoformat(),
+            attempts=tuple(self._attempts),
+        )
+        await coordinator.history.async_add(result, picture.data, picture.mime_type)
+        publication = Publication(result)
+        async_dispatcher_send(self._hass, result_signal(entry.entry_id), publication)
+        if publication.pending:
+            await asyncio.wait(publication.pending, timeout=SHOWN_SECONDS)
+        coordinator.statistics.analyses += 1
+        coordinator.statistics.processing_time = result.processing_time
+        coordinator.async_update_listeners()
+        entities = er.async_get(self._hass)
+        unique_id = f"{entry.entry_id}_{result.slug}"
+        event = result.as_event(
+            device_id=device_id(self._hass, coordinator),
+            entity_id=entities.async_get_entity_id("sensor", DOMAIN, unique_id),
+            image_entity_id=entities.async_get_entity_id("image", DOMAIN, unique_id),
+        )
+        self._hass.bus.async_fire(EVENT_IMAGE_ANALYZED, event, context=self._context)
+        return event
+
+    def _fire_failure(self, coordinator: OllamaVisionCoordinator, err: AnalysisError) -> None:
+        if not self.accepted.done():
+            return
+        failure = {
+            "integration_id": coordinator.config_entry.entry_id,
+            "device_id": device_id(self._hass, coordinator),
+            "image_name": self._request.image_name,
+            "image_url": self._request.sources[0].public_url,
+            "error": err.fault,
+            "message": str(err),
+            "attempts": [asdict(attempt) for attempt in self._attempts],
+        }
+        self._hass.bus.async_fire(EVENT_ANALYSIS_FAILED, fitted(failure, EVENT_BYTES), context=self._context)
+
+
+def device_id(hass: HomeAssistant, coordinator: OllamaVisionCoordinator) -> str | None:
+    """Return the id of a coordinator's device, as Home Assistant's registry has it."""
+    entry_id = coordinator.config_entry.entry_id
+    device = dr.async_get(hass).async_get_device_by_identifier((DOMAIN, entry_id), entry_id)
+    return device.id if device else None
+
+
+async def _fetch_all(hass: HomeAssistant, sources: Sequence[ImageSource]) -> list[bytes]:
+    """Fetch all pictures of one question at once; raise the first one's error when all have ended."""
+    fetched = await asyncio.gather(*(fetch(hass, source) for source in sources), return_exceptions=True)
+    pictures: list[bytes] = []
+    for one in fetched:
+        if isinstance(one, BaseException):
+            raise one
+        pictures.append(one)
+    return pictures
+
+
+def _prepare_all(pictures: Sequence[bytes], longest_edge: int) -> list[_Prepared]:
+    images = [prepare(picture, longest_edge=longest_edge) for picture in pictures]
+    return [_Prepared(image, sha256(image.data).hexdigest()) for image in images]

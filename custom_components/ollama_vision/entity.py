@@ -1,0 +1,136 @@
+"""What the device's entities have in common."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import override
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
+from homeassistant.helpers.entity import Entity
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.update_coordinator import CoordinatorEntity
+
+from .const import DOMAIN
+from .coordinator import OllamaVisionConfigEntry, OllamaVisionCoordinator
+from .result import AnalysisResult, Publication, result_signal
+
+MANUFACTURER = "Ollama Vision"
+
+
+def device_info(coordinator: OllamaVisionCoordinator) -> DeviceInfo:
+    """Return the device of an entry."""
+    return DeviceInfo(
+        identifiers={(DOMAIN, coordinator.config_entry.entry_id)},
+        name=coordinator.config_entry.title,
+        manufacturer=MANUFACTURER,
+        entry_type=DeviceEntryType.SERVICE,
+    )
+
+
+class DeviceEntity(CoordinatorEntity[OllamaVisionCoordinator]):
+    """One entity about the device itself; it says what is last known, so it stays when a server is away."""
+
+    _attr_has_entity_name = True
+
+    def __init__(self, coordinator: OllamaVisionCoordinator, key: str) -> None:
+        """Name the entity by its key."""
+        super().__init__(coordinator)
+        self._attr_unique_id = f"{DOMAIN}_{coordinator.config_entry.entry_id}_{key}"
+        self._attr_device_info = device_info(coordinator)
+
+
+class NamedPictureEntity(Entity):
+    """One entity about what was seen under one image name."""
+
+    _attr_has_entity_name = True
+    _attr_should_poll = False
+
+    def __init__(self, coordinator: OllamaVisionCoordinator, slug: str, name: str) -> None:
+        """Show nothing until a result is there."""
+        self.coordinator = coordinator
+        self.slug = slug
+        self.shown: asyncio.Future[None] = coordinator.hass.loop.create_future()
+        self._attr_name = name
+        self._attr_unique_id = f"{coordinator.config_entry.entry_id}_{slug}"
+        self._attr_device_info = device_info(coordinator)
+
+    def show(self, result: AnalysisResult) -> None:
+        """Take over a result's values."""
+        self._attr_name = result.image_name
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        await super().async_added_to_hass()
+        signal = result_signal(self.coordinator.config_entry.entry_id)
+        self.async_on_remove(async_dispatcher_connect(self.hass, signal, self._async_on_result))
+
+    @override
+    async def add_to_platform_finish(self) -> None:
+        await super().add_to_platform_finish()
+        self._set_shown()
+
+    @override
+    @callback
+    def add_to_platform_abort(self) -> None:
+        super().add_to_platform_abort()
+        self._set_shown()
+
+    def _set_shown(self) -> None:
+        if not self.shown.done():
+            self.shown.set_result(None)
+
+    @callback
+    def _async_on_result(self, publication: Publication) -> None:
+        if publication.result.slug == self.slug:
+            self.show(publication.result)
+            self.async_write_ha_state()
+
+
+@callback
+def async_setup_named_entities(
+    hass: HomeAssistant,
+    entry: OllamaVisionConfigEntry,
+    domain: str,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+    make: Callable[[OllamaVisionCoordinator, str, str], NamedPictureEntity],
+) -> None:
+    """Add an entity for each image name that was ever used, and for each further one on its first use."""
+    coordinator = entry.runtime_data
+    present: dict[str, NamedPictureEntity] = {}
+
+    def build(slug: str, name: str) -> NamedPictureEntity:
+        entity = present[slug] = make(coordinator, slug, name)
+        entity.async_on_remove(partial(_discard, present, slug))
+        if result := coordinator.history.latest.get(slug):
+            entity.show(result)
+        return entity
+
+    @callback
+    def add_new(publication: Publication) -> None:
+        result = publication.result
+        if result.slug not in present:
+            entity = build(result.slug, result.image_name)
+            publication.pending.append(entity.shown)
+            async_add_entities([entity])
+
+    names = _registered_names(hass, entry, domain)
+    names |= {slug: result.image_name for slug, result in coordinator.history.latest.items()}
+    async_add_entities([build(slug, name) for slug, name in names.items()])
+    entry.async_on_unload(async_dispatcher_connect(hass, result_signal(entry.entry_id), add_new))
+
+
+def _discard(present: dict[str, NamedPictureEntity], slug: str) -> None:
+    present.pop(slug, None)
+
+
+def _registered_names(hass: HomeAssistant, entry: OllamaVisionConfigEntry, domain: str) -> dict[str, str]:
+    """Return the image names that the registry knows by their slugs: also those of which nothing is stored."""
+    prefix = f"{entry.entry_id}_"
+    return {
+        entity.unique_id.removeprefix(prefix): entity.original_name or entity.unique_id.removeprefix(prefix)
+        for entity in er.async_entries_for_config_entry(er.async_get(hass), entry.entry_id)
+        if entity.domain == domain and entity.unique_id.startswith(prefix)
+    }

@@ -1,0 +1,146 @@
+"""The integration's actions: what they take, and whom they ask."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import ATTR_DEVICE_ID
+from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import config_validation as cv, device_registry as dr
+import voluptuous as vol
+
+from .analysis import Analysis, AnalysisRequest
+from .const import DOMAIN
+from .coordinator import OllamaVisionConfigEntry
+from .image_source import ImageSource, ImageSourceError, check_permission, entity_source, parse_source
+from .result import has_slug
+from .structure import structure
+from .tasks import DEFAULT_PROMPT, DEFAULT_TEXT_PROMPT, TASKS
+
+SERVICE_ANALYZE_IMAGE: Final = "analyze_image"
+
+ATTR_IMAGE_URL: Final = "image_url"
+ATTR_IMAGE_ENTITY: Final = "image_entity"
+ATTR_IMAGE_NAME: Final = "image_name"
+ATTR_PROMPT: Final = "prompt"
+ATTR_USE_TEXT_MODEL: Final = "use_text_model"
+ATTR_TEXT_PROMPT: Final = "text_prompt"
+ATTR_TASK: Final = "task"
+ATTR_CONTEXT: Final = "context"
+ATTR_STRUCTURE: Final = "structure"
+ATTR_MODEL: Final = "model"
+ATTR_CACHE: Final = "cache"
+ATTR_WAIT: Final = "wait"
+
+
+def _without_empty(value: Any) -> Any:
+    """Leave out what the UI sends for a field that nobody filled in."""
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if item is not None and item not in ("", [], {})}
+
+
+_TEXTS = vol.All(cv.ensure_list, [vol.All(cv.string, vol.Length(min=1))], vol.Length(min=1))
+
+ANALYZE_IMAGE_SCHEMA: Final = vol.All(
+    _without_empty,
+    cv.has_at_least_one_key(ATTR_IMAGE_URL, ATTR_IMAGE_ENTITY),
+    vol.Schema(
+        {
+            vol.Optional(ATTR_IMAGE_URL, default=list): vol.All(cv.ensure_list, [cv.string]),
+            vol.Optional(ATTR_IMAGE_ENTITY, default=list): vol.All(
+                cv.ensure_list, [cv.entity_domain(["camera", "image"])]
+            ),
+            vol.Required(ATTR_IMAGE_NAME): cv.string,
+            vol.Optional(ATTR_PROMPT): cv.string,
+            vol.Optional(ATTR_DEVICE_ID): _TEXTS,
+            vol.Optional(ATTR_USE_TEXT_MODEL, default=False): cv.boolean,
+            vol.Optional(ATTR_TEXT_PROMPT, default=DEFAULT_TEXT_PROMPT): cv.string,
+            vol.Optional(ATTR_TASK): vol.In(TASKS),
+            vol.Optional(ATTR_CONTEXT): cv.string,
+            vol.Optional(ATTR_STRUCTURE): structure,
+            vol.Optional(ATTR_MODEL): cv.string,
+            vol.Optional(ATTR_CACHE, default=True): cv.boolean,
+            vol.Optional(ATTR_WAIT, default=True): cv.boolean,
+        }
+    ),
+)
+
+
+@callback
+def async_setup_services(hass: HomeAssistant) -> None:
+    """Register the actions."""
+    hass.services.async_register(
+        DOMAIN,
+        SERVICE_ANALYZE_IMAGE,
+        _async_analyze_image,
+        schema=ANALYZE_IMAGE_SCHEMA,
+        supports_response=SupportsResponse.OPTIONAL,
+        description_placeholders={"placeholder": "{description}"},
+    )
+
+
+async def _async_analyze_image(call: ServiceCall) -> ServiceResponse:
+    hass, data = call.hass, call.data
+    devices = [entry.runtime_data for entry in _entries(hass, data.get(ATTR_DEVICE_ID))]
+    request = _analysis_request(hass, data)
+    await check_permission(hass, call.context, request.sources)
+    analysis = Analysis(hass, request, devices, call.context)
+    if data[ATTR_WAIT]:
+        return await analysis.async_run()
+    await analysis.async_start()
+    return {"queued": True, ATTR_IMAGE_NAME: request.image_name}
+
+
+def _analysis_request(hass: HomeAssistant, data: dict[str, Any]) -> AnalysisRequest:
+    if not has_slug(data[ATTR_IMAGE_NAME]):
+        raise _invalid("invalid_image_name", image_name=data[ATTR_IMAGE_NAME])
+    task = TASKS.get(data.get(ATTR_TASK, ""))
+    question = data.get(ATTR_PROMPT) or (task.prompt if task else DEFAULT_PROMPT)
+    own_structure = data.get(ATTR_STRUCTURE)
+    return AnalysisRequest(
+        image_name=data[ATTR_IMAGE_NAME],
+        sources=_sources(hass, data),
+        prompt=f"{data[ATTR_CONTEXT]}\n\n{question}" if ATTR_CONTEXT in data else question,
+        text_prompt=data[ATTR_TEXT_PROMPT],
+        use_text_model=data[ATTR_USE_TEXT_MODEL],
+        structure=own_structure or (task.structure if task else None),
+        plain_field=task.plain if task and not own_structure else None,
+        fine_detail=bool(task and task.fine_detail),
+        model=data.get(ATTR_MODEL),
+        fresh=not data[ATTR_CACHE],
+    )
+
+
+def _sources(hass: HomeAssistant, data: dict[str, Any]) -> tuple[ImageSource, ...]:
+    """Return the pictures in the order of the question: the URLs, then the entities."""
+    try:
+        sources = [parse_source(hass, url) for url in data[ATTR_IMAGE_URL]]
+    except ImageSourceError as err:
+        raise _invalid(err.translation_key, **err.placeholders) from err
+    return (*sources, *(entity_source(entity_id) for entity_id in data[ATTR_IMAGE_ENTITY]))
+
+
+def _entries(hass: HomeAssistant, device_ids: Sequence[str] | None) -> list[OllamaVisionConfigEntry]:
+    """Return the devices to ask, in order: those named, else all in the order of their creation."""
+    if device_ids is not None:
+        return [_entry_of_device(hass, device_id) for device_id in device_ids]
+    entries: list[OllamaVisionConfigEntry] = hass.config_entries.async_loaded_entries(DOMAIN)
+    if not entries:
+        raise _invalid("no_device")
+    return sorted(entries, key=lambda entry: entry.created_at)
+
+
+def _entry_of_device(hass: HomeAssistant, device_id: str) -> OllamaVisionConfigEntry:
+    device = dr.async_get(hass).async_get(device_id)
+    entry = hass.config_entries.async_get_entry(device.config_entry_id) if device and device.config_entry_id else None
+    if entry is None or entry.domain != DOMAIN:
+        raise _invalid("unknown_device", device_id=device_id)
+    if entry.state is not ConfigEntryState.LOADED:
+        raise _invalid("device_not_loaded", device=entry.title)
+    return entry
+
+
+def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
+    return ServiceValidationError(translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders)

@@ -1,0 +1,243 @@
+"""The main job, from the action to the event, with the real model behind both protocols."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import device_registry as dr
+import pytest
+from pytest_homeassistant_custom_component.common import async_capture_events
+
+from custom_components.ollama_vision.const import EVENT_ANALYSIS_FAILED, EVENT_IMAGE_ANALYZED
+from custom_components.ollama_vision.tasks import DEFAULT_PROMPT
+
+from .common import add_device, analyze, entry_data, picture, picture_server, text_model
+from .servers.llama_server import LlamaServer
+from .servers.ollama_front import OllamaFront
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture
+async def pictures(socket_enabled: None) -> AsyncIterator[str]:
+    """Serve a red, a green and a blue picture, and one that is none."""
+    async with picture_server(
+        red=picture("red"), green=picture("lime"), blue=picture("blue"), text=b"no picture"
+    ) as url:
+        yield url
+
+
+@pytest.fixture(params=["ollama", "openai"])
+def server(request: pytest.FixtureRequest, ollama_front: OllamaFront, llama_server: LlamaServer) -> dict[str, Any]:
+    """Return the data of a device whose real model is asked through each of the protocols."""
+    url = ollama_front.url if request.param == "ollama" else llama_server.url
+    return entry_data(url, api=request.param)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+async def test_a_picture_is_described(hass: HomeAssistant, server: dict[str, Any], pictures: str, colour: str) -> None:
+    entry = await add_device(hass, server)
+    events = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
+
+    response = await analyze(hass, image_url=f"{pictures}/{colour}.jpg")
+    await hass.async_block_till_done()
+
+    assert response["description"] == f"The picture is mostly {colour}."
+    assert [event.data for event in events] == [response]
+    device = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)[0]
+    assert (
+        response
+        | {
+            "integration_id": entry.entry_id,
+            "device_id": device.id,
+            "entity_id": "sensor.ollama_vision_front_door",
+            "image_name": "Front door",
+            "image_url": f"{pictures}/{colour}.jpg",
+            "prompt": DEFAULT_PROMPT,
+            "final_description": f"The picture is mostly {colour}.",
+            "used_text_model": False,
+            "text_prompt": None,
+            "text_model": None,
+            "text_model_error": None,
+            "data": None,
+            "truncated": False,
+            "cached": False,
+            "attempts": [],
+        }
+        == response
+    )
+    state = hass.states.get("sensor.ollama_vision_front_door")
+    assert state is not None
+    assert state.state == f"The picture is mostly {colour}."
+    assert state.attributes["description"] == state.attributes["full_description"] == response["description"]
+
+
+async def test_the_sensor_is_there_when_its_first_event_is(
+    hass: HomeAssistant, ollama_front: OllamaFront, pictures: str
+) -> None:
+    seen: list[str] = []
+    hass.bus.async_listen(
+        EVENT_IMAGE_ANALYZED, lambda event: seen.append(hass.states.get(event.data["entity_id"]).state)
+    )
+    await add_device(hass, entry_data(ollama_front.url))
+
+    await analyze(hass, image_url=f"{pictures}/red.jpg")
+    await hass.async_block_till_done()
+
+    assert seen == ["The picture is mostly red."]
+
+
+async def test_a_text_model_rewrites_the_description(
+    hass: HomeAssistant, ollama_front: OllamaFront, pictures: str
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url, **text_model(ollama_front.url)))
+
+    response = await analyze(
+        hass,
+        image_url=f"{pictures}/red.jpg",
+        use_text_model=True,
+        text_prompt="Say {x} it in {{braces}}: {description}",
+    )
+
+    assert response["used_text_model"] is True
+    assert response["description"] == "The picture is mostly red."
+    assert response["text_prompt"] == "Say {x} it in {{braces}}: The picture is mostly red."
+    assert response["final_description"] == "No photo was given."
+    assert ollama_front.bodies()[-1]["messages"][0]["content"] == response["text_prompt"]
+
+
+async def test_a_device_without_a_text_model_says_so(
+    hass: HomeAssistant, ollama_front: OllamaFront, pictures: str
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url))
+
+    response = await analyze(hass, image_url=f"{pictures}/red.jpg", use_text_model=True)
+
+    assert response["used_text_model"] is False
+    assert response["text_model_error"] == "no_text_model"
+    assert response["final_description"] == "The picture is mostly red."
+
+
+async def test_a_text_model_that_fails_leaves_the_vision_models_words(
+    hass: HomeAssistant, ollama_front: OllamaFront, pictures: str
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url, **text_model(ollama_front.url, model="gone")))
+
+    response = await analyze(hass, image_url=f"{pictures}/red.jpg", use_text_model=True)
+
+    assert response["used_text_model"] is False
+    assert response["text_model_error"] == "model_not_found"
+    assert response["final_description"] == "The picture is mostly red."
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "error", "words"),
+    [
+        ("red", {"vision_model": "gone"}, "model_not_found", "gone"),
+        ("red", {"vision_model": "tiny-text"}, "cannot_see", "tiny-vision"),
+        ("red", {"vision_host": "http://127.0.0.1:9"}, "cannot_connect", "127.0.0.1:9"),
+        ("text", {}, "not_an_image", "picture"),
+        ("missing", {}, "image_not_found", "missing.jpg"),
+    ],
+)
+async def test_a_failure_has_a_name_a_sentence_and_an_event(
+    hass: HomeAssistant,
+    ollama_front: OllamaFront,
+    pictures: str,
+    name: str,
+    changes: dict[str, Any],
+    error: str,
+    words: str,
+) -> None:
+    entry = await add_device(hass, entry_data(ollama_front.url) | changes)
+    failed, analyzed = (
+        async_capture_events(hass, EVENT_ANALYSIS_FAILED),
+        async_capture_events(hass, EVENT_IMAGE_ANALYZED),
+    )
+
+    with pytest.raises(HomeAssistantError) as raised:
+        await analyze(hass, image_url=f"{pictures}/{name}.jpg")
+    await hass.async_block_till_done()
+
+    assert words in str(raised.value)
+    assert not analyzed
+    assert [event.data["error"] for event in failed] == [error]
+    assert failed[0].data["integration_id"] == entry.entry_id
+    assert failed[0].data["message"] == str(raised.value)
+    assert failed[0].data["image_url"] == f"{pictures}/{name}.jpg"
+
+
+async def test_a_structure_becomes_data(hass: HomeAssistant, server: dict[str, Any], pictures: str) -> None:
+    await add_device(hass, server)
+
+    response = await analyze(
+        hass,
+        image_url=f"{pictures}/red.jpg",
+        structure={"colour": {"selector": {"text": {}}, "required": True}},
+    )
+
+    assert response["data"] == {"colour": "The picture is mostly red."}
+    assert response["final_description"] == "Colour: The picture is mostly red."
+
+
+async def test_reading_text_answers_with_the_text_alone(
+    hass: HomeAssistant, server: dict[str, Any], pictures: str
+) -> None:
+    await add_device(hass, server)
+
+    response = await analyze(hass, image_url=f"{pictures}/blue.jpg", task="ocr")
+
+    assert response["final_description"] == "The picture is mostly blue."
+    assert response["data"] == {"text": "The picture is mostly blue."}
+
+
+async def test_context_comes_before_the_question(hass: HomeAssistant, ollama_front: OllamaFront, pictures: str) -> None:
+    await add_device(hass, entry_data(ollama_front.url))
+
+    response = await analyze(hass, image_url=f"{pictures}/red.jpg", context="A porch.", prompt="Who?")
+
+    assert response["prompt"] == "A porch.\n\nWho?"
+    assert ollama_front.bodies()[-1]["messages"][0]["content"] == "A porch.\n\nWho?"
+
+
+async def test_the_same_question_is_answered_from_memory(
+    hass: HomeAssistant, ollama_front: OllamaFront, pictures: str
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url))
+    url = f"{pictures}/red.jpg"
+
+    first = await analyze(hass, image_url=url)
+    second = await analyze(hass, image_url=url)
+    third = await analyze(hass, image_url=url, cache=False)
+
+    assert [first["cached"], second["cached"], third["cached"]] == [False, True, False]
+    assert first["timestamp"] < second["timestamp"] < third["timestamp"]
+    questions = [body for body in ollama_front.bodies() if body["messages"]]
+    assert len(questions) == 2
+
+
+async def test_without_waiting_the_event_tells(hass: HomeAssistant, ollama_front: OllamaFront, pictures: str) -> None:
+    await add_device(hass, entry_data(ollama_front.url))
+    events = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
+
+    response = await analyze(hass, image_url=f"{pictures}/red.jpg", wait=False)
+    assert response == {"queued": True, "image_name": "Front door"}
+    assert not events
+    await hass.async_block_till_done(wait_background_tasks=True)
+
+    assert [event.data["description"] for event in events] == ["The picture is mostly red."]
+
+
+async def test_another_device_takes_over(hass: HomeAssistant, ollama_front: OllamaFront, pictures: str) -> None:
+    away = await add_device(hass, entry_data("http://127.0.0.1:9", name="Away"))
+    there = await add_device(hass, entry_data(ollama_front.url, name="There"))
+
+    response = await analyze(hass, image_url=f"{pictures}/red.jpg")
+
+    assert response["integration_id"] == there.entry_id
+    assert response["entity_id"] == "sensor.there_front_door"
+    device = dr.async_entries_for_config_entry(dr.async_get(hass), away.entry_id)[0]
+    assert response["attempts"] == [{"device_id": device.id, "error": "cannot_connect"}]
+    with pytest.raises(HomeAssistantError, match=r"127\.0\.0\.1:9"):
+        await analyze(hass, image_url=f"{pictures}/red.jpg", device_id=device.id)

@@ -1,0 +1,203 @@
+"""Faults of a model server, as automations meet them: over real sockets, from the action to the failed event."""
+
+from collections.abc import AsyncIterator
+import json
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+import pytest
+from pytest_homeassistant_custom_component.common import async_capture_events
+
+from custom_components.ollama_vision import asking
+from custom_components.ollama_vision.const import EVENT_ANALYSIS_FAILED
+
+from .common import add_device, analyze, entry_data, picture, picture_server
+from .servers.faulty import END, FaultyServer, Script, Step, answer, chunk, head
+from .servers.ollama_front import OllamaFront
+
+SHOW = answer(body=json.dumps({"capabilities": ["completion", "vision"], "details": {}, "model_info": {}}).encode())
+MODEL = {"name": "tiny-vision:latest", "model": "tiny-vision:latest", "size": 1, "digest": "d"}
+HEALTHY: dict[str, Script] = {
+    "/api/version": [answer(body=b'{"version":"0.32.15"}')],
+    "/api/tags": [answer(body=json.dumps({"models": [MODEL]}).encode())],
+    "/api/ps": [answer(body=json.dumps({"models": [MODEL]}).encode())],
+    "/api/show": [SHOW],
+}
+STRUCTURE = {"people": {"selector": {"number": {}}, "required": True}}
+
+
+def line(content: str = "", **more: Any) -> bytes:
+    """Return a line of an Ollama stream."""
+    message = {"role": "assistant", "content": content}
+    return chunk(json.dumps({"model": "tiny-vision", "message": message, "done": False} | more).encode() + b"\n")
+
+
+def done(reason: str = "stop") -> bytes:
+    """Return the last line of an Ollama stream."""
+    return line(done=True, done_reason=reason, eval_count=2, eval_duration=1_000_000_000)
+
+
+def said(content: str, reason: str = "stop") -> list[bytes]:
+    """Return a whole streamed answer."""
+    return [head(), line(content), done(reason), END]
+
+
+@pytest.fixture
+async def red(socket_enabled: None) -> AsyncIterator[str]:
+    """Serve a red picture."""
+    async with picture_server(red=picture("red")) as url:
+        yield f"{url}/red.jpg"
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "words"),
+    [
+        ([Step.RESET], "cannot_connect", "cannot be reached"),
+        ([Step.HANG], "timeout", "silent"),
+        ([head(), Step.HANG], "timeout", "silent"),
+        ([head(), line("A"), Step.HANG], "timeout", "silent"),
+        ([answer(401, b'{"error":"unauthorized"}')], "authentication", "API key"),
+        ([answer(403)], "authentication", "API key"),
+        ([answer(404, b"""{"error":"model 'tiny-vision' not found"}""")], "model_not_found", "tiny-vision"),
+        ([answer(500, b'{"error":"llama-server process has terminated: x"}')], "bad_response", "has terminated"),
+        (
+            [answer(400, json.dumps({"error": json.dumps({"error": {"code": 400, "message": "Bad day"}})}).encode())],
+            "bad_response",
+            "tiny-vision: Bad day",
+        ),
+        ([answer(200, b"<html>Log in</html>", "text/html")], "bad_response", "bad_response"),
+        ([answer(200, b"[1, 2]")], "bad_response", "bad_response"),
+        ([head(), line("A"), END], "bad_response", "broke off"),
+        ([head(), *[line("}") for _ in range(31)], END], "bad_response", "repeating"),
+        ([head(), line("A"), chunk(b'{"error":"unexpected EOF"}\n'), END], "bad_response", "unexpected EOF"),
+        ([head(), done(), END], "empty_answer", "nothing"),
+        ([head(), line("<think>hm</think>"), done(), END], "empty_answer", "nothing"),
+    ],
+)
+async def test_each_fault_has_its_name_and_sentence(
+    hass: HomeAssistant, red: str, script: Script, error: str, words: str
+) -> None:
+    failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
+    async with FaultyServer(script, paths=HEALTHY) as server:
+        options = {"silence_first_token": 0.3, "silence_next_token": 0.3}
+        await add_device(hass, entry_data(server.url), options=options)
+        with pytest.raises(HomeAssistantError) as raised:
+            await analyze(hass, image_url=red)
+        await hass.async_block_till_done(wait_background_tasks=True)
+
+    assert [event.data["error"] for event in failed] == [error]
+    assert words in failed[0].data["message"] or error == words == failed[0].data["error"]
+    assert str(raised.value) == failed[0].data["message"]
+    assert len([request for request in server.requests if request.path == "/api/chat"]) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_busy_server_is_asked_again(
+    hass: HomeAssistant, red: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "BUSY_DELAYS", (0.01, 0.01, 0.01))
+    busy = answer(status, b'{"error":"server busy, please try again.  maximum pending requests exceeded"}')
+    async with FaultyServer([busy], [busy], said("A cat."), paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url))
+        response = await analyze(hass, image_url=red)
+
+    assert response["description"] == "A cat."
+    assert len([request for request in server.requests if request.path == "/api/chat"]) == 3
+
+
+async def test_a_server_that_stays_busy_is_given_up(
+    hass: HomeAssistant, red: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "BUSY_DELAYS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(asking, "LONGEST_RETRY_AFTER", 0.02)
+    failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
+    async with FaultyServer([answer(429, headers={"Retry-After": "60"})], paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url))
+        with pytest.raises(HomeAssistantError, match="too busy"):
+            await analyze(hass, image_url=red)
+        await hass.async_block_till_done()
+
+    assert [event.data["error"] for event in failed] == ["busy"]
+    assert len([request for request in server.requests if request.path == "/api/chat"]) == 4
+
+
+async def test_an_answer_that_was_cut_off_says_so(hass: HomeAssistant, red: str) -> None:
+    async with FaultyServer(said("A postman with a", "length"), paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url))
+        response = await analyze(hass, image_url=red)
+
+    assert response["truncated"] is True
+    assert response["final_description"] == "A postman with a"
+
+
+async def test_a_structured_answer_that_was_cut_off_is_an_error(hass: HomeAssistant, red: str) -> None:
+    failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
+    async with FaultyServer(said('{"peop', "length"), paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url))
+        with pytest.raises(HomeAssistantError, match="cut off"):
+            await analyze(hass, image_url=red, structure=STRUCTURE)
+        await hass.async_block_till_done()
+
+    assert [event.data["error"] for event in failed] == ["truncated"]
+
+
+async def test_an_answer_that_does_not_fit_is_asked_for_once_more(hass: HomeAssistant, red: str) -> None:
+    async with FaultyServer(said("Two people."), said('{"people": 2}'), paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url))
+        response = await analyze(hass, image_url=red, structure=STRUCTURE)
+
+    assert response["data"] == {"people": 2}
+    assert response["final_description"] == "People: 2"
+
+
+async def test_an_answer_that_never_fits_is_an_error(hass: HomeAssistant, red: str) -> None:
+    failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
+    async with FaultyServer(said('{"people": "many"}'), paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url))
+        with pytest.raises(HomeAssistantError, match="does not fit"):
+            await analyze(hass, image_url=red, structure=STRUCTURE)
+        await hass.async_block_till_done()
+
+    assert [event.data["error"] for event in failed] == ["structure_mismatch"]
+    assert len([request for request in server.requests if request.path == "/api/chat"]) == 2
+
+
+async def test_the_limit_of_analyses_says_when_to_come_back(
+    hass: HomeAssistant, ollama_front: OllamaFront, red: str
+) -> None:
+    failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
+    await add_device(hass, entry_data(ollama_front.url), options={"analyses_per_minute": 1})
+
+    await analyze(hass, image_url=red)
+    await analyze(hass, image_url=red)  # from memory, which costs the model nothing
+    with pytest.raises(HomeAssistantError, match=r"Try again in (59|60) seconds"):
+        await analyze(hass, image_url=red, cache=False)
+    await hass.async_block_till_done()
+
+    assert [event.data["error"] for event in failed] == ["rate_limited"]
+
+
+async def test_the_options_reach_the_model(hass: HomeAssistant, ollama_front: OllamaFront, red: str) -> None:
+    options = {"vision_num_ctx": 4096, "vision_max_tokens": 64, "vision_temperature": 0.5}
+    await add_device(hass, entry_data(ollama_front.url, vision_keep_alive="5m"), options=options)
+
+    await analyze(hass, image_url=red)
+
+    question = ollama_front.bodies()[-1]
+    assert question["options"] == {"num_ctx": 4096, "num_predict": 64, "temperature": 0.5}
+    assert question["keep_alive"] == "5m"
+
+
+async def test_a_cold_model_is_loaded_while_the_picture_is_on_its_way(
+    hass: HomeAssistant, ollama_front: OllamaFront, red: str
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url))
+
+    await analyze(hass, image_url=red)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    await analyze(hass, image_url=red, cache=False)
+    await hass.async_block_till_done(wait_background_tasks=True)
+
+    loads = [body for body in ollama_front.bodies() if not body.get("messages")]
+    assert [body["keep_alive"] for body in loads] == [-1]

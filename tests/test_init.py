@@ -1,0 +1,155 @@
+"""A device's life: loading, unloading, coming back, going."""
+
+import asyncio
+from pathlib import Path
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
+
+from custom_components.ollama_vision.const import DOMAIN, EVENT_ANALYSIS_FAILED
+
+from .common import add_device, analyze, entry_data
+from .servers.ollama_front import OllamaFront
+from .test_services import A_PICTURE
+
+
+async def test_a_device_loads_while_its_server_is_off(hass: HomeAssistant, socket_enabled: None) -> None:
+    entry = await add_device(hass, entry_data("http://127.0.0.1:9"))
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_what_was_seen_is_there_again_after_a_reload(
+    hass: HomeAssistant, hass_config_dir: str, ollama_front: OllamaFront
+) -> None:
+    entry = await add_device(hass, entry_data(ollama_front.url))
+    await analyze(hass, image_url=A_PICTURE)
+    before = hass.states.get("sensor.ollama_vision_front_door")
+
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+
+    after = hass.states.get("sensor.ollama_vision_front_door")
+    assert before is not None
+    assert after is not None
+    assert (after.state, after.attributes) == (before.state, before.attributes)
+
+
+async def test_what_was_seen_stays_while_the_server_is_off(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    entry = await add_device(hass, entry_data(ollama_front.url))
+    await analyze(hass, image_url=A_PICTURE)
+    hass.config_entries.async_update_entry(entry, data=entry.data | {"vision_host": "http://127.0.0.1:9"})
+
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    with pytest.raises(HomeAssistantError):
+        await analyze(hass, image_url=A_PICTURE)
+
+    state = hass.states.get("sensor.ollama_vision_front_door")
+    assert state is not None
+    assert state.state.startswith("The picture is mostly")
+
+
+async def test_names_with_the_same_slug_share_one_sensor(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    entry = await add_device(hass, entry_data(ollama_front.url))
+
+    first = await analyze(hass, image_url=A_PICTURE, image_name="front door")
+    second = await analyze(hass, image_url=A_PICTURE, image_name="Front Door")
+
+    assert first["entity_id"] == second["entity_id"] == "sensor.ollama_vision_front_door"
+    state = hass.states.get("sensor.ollama_vision_front_door")
+    assert state is not None
+    assert state.name == "Ollama Vision Front Door"
+    sensor = er.async_get(hass).async_get("sensor.ollama_vision_front_door")
+    assert sensor is not None
+    assert sensor.unique_id == f"{entry.entry_id}_front_door"
+
+
+async def test_a_renamed_sensor_keeps_being_the_one(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    await add_device(hass, entry_data(ollama_front.url))
+    await analyze(hass, image_url=A_PICTURE)
+    er.async_get(hass).async_update_entity(
+        "sensor.ollama_vision_front_door", new_entity_id="sensor.porch", name="Porch"
+    )
+    await hass.async_block_till_done()
+
+    response = await analyze(hass, image_url=A_PICTURE, prompt="Again?")
+
+    assert response["entity_id"] == "sensor.porch"
+    state = hass.states.get("sensor.porch")
+    assert state is not None
+    assert state.attributes["prompt"] == "Again?"
+    assert hass.states.get("sensor.ollama_vision_front_door") is None
+
+
+async def test_a_disabled_sensor_does_not_hold_up_its_event(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    await add_device(hass, entry_data(ollama_front.url))
+    await analyze(hass, image_url=A_PICTURE)
+    er.async_get(hass).async_update_entity("sensor.ollama_vision_front_door", disabled_by=er.RegistryEntryDisabler.USER)
+    await hass.async_block_till_done()
+
+    async with asyncio.timeout(5):
+        response = await analyze(hass, image_url=A_PICTURE)
+
+    assert response["entity_id"] == "sensor.ollama_vision_front_door"
+    assert hass.states.get("sensor.ollama_vision_front_door") is None
+
+
+async def test_two_devices_have_sensors_of_their_own_and_one_that_goes_leaves_nothing(
+    hass: HomeAssistant, ollama_front: OllamaFront
+) -> None:
+    first = await add_device(hass, entry_data(ollama_front.url, name="First"))
+    second = await add_device(hass, entry_data(ollama_front.url, name="Second"))
+    for entry in (first, second):
+        device = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)[0]
+        await analyze(hass, image_url=A_PICTURE, device_id=device.id)
+    stored = Path(hass.config.path(".storage", DOMAIN))
+    assert (stored / first.entry_id).is_dir()
+
+    await hass.config_entries.async_remove(first.entry_id)
+    await hass.async_block_till_done()
+
+    assert hass.states.get("sensor.first_front_door") is None
+    assert hass.states.get("sensor.second_front_door") is not None
+    assert not er.async_entries_for_config_entry(er.async_get(hass), first.entry_id)
+    assert not dr.async_entries_for_config_entry(dr.async_get(hass), first.entry_id)
+    assert not (stored / first.entry_id).exists()
+    assert (stored / second.entry_id).is_dir()
+
+
+@pytest.mark.parametrize("ending", ["unload", "stop"])
+async def test_requests_that_wait_end_with_a_word(hass: HomeAssistant, ollama_front: OllamaFront, ending: str) -> None:
+    failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
+    entry = await add_device(hass, entry_data(ollama_front.url), options={"cache_minutes": 0})
+    ollama_front.gate.clear()
+    for number in range(3):
+        await analyze(hass, image_url=A_PICTURE, prompt=f"Question {number}", wait=False)
+
+    if ending == "unload":
+        assert await hass.config_entries.async_unload(entry.entry_id)
+    else:
+        await hass.async_stop(force=True)
+    async with asyncio.timeout(5):
+        while len(failed) < 3:
+            await asyncio.sleep(0)
+    ollama_front.gate.set()
+
+    assert [event.data["error"] for event in failed] == ["stopping"] * 3
+    assert "unloaded" in failed[0].data["message"]
+
+
+async def test_an_entry_of_the_1_0_series_is_taken_over(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    host, port = ollama_front.url.removeprefix("http://").split(":")
+    data = {"name": "Porch", "host": host, "port": int(port), "model": "tiny-vision", "vision_keepalive": -1}
+    entry = MockConfigEntry(domain=DOMAIN, title="Porch", data=data, options={"vision_keepalive": 0}, version=1)
+    entry.add_to_hass(hass)
+
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    response = await analyze(hass, image_url=A_PICTURE)
+
+    assert (entry.version, entry.options) == (2, {})
+    assert entry.data["vision_keep_alive"] == "0"
+    assert response["entity_id"] == "sensor.porch_front_door"
+    assert ollama_front.bodies()[-1]["keep_alive"] == 0
