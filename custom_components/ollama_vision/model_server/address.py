@@ -13,7 +13,8 @@ _LAST_PORT: Final = 65535
 # What follows the base address in the protocols, and is often pasted with it.
 _PROTOCOL_PATHS: Final = ("/v1", "/api")
 # Letters, digits and hyphens, and the underscore that container names have; other scripts are encoded by then.
-_HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?\.?", re.IGNORECASE)
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
 
 
 class InvalidAddressError(ValueError):

@@ -21,6 +21,7 @@ class AnswerText:
     def __init__(self) -> None:
         self._words: list[str] = []
         self._length = 0
+        self._thought = False
         self._last: deque[str] = deque(maxlen=_REPEATS)
 
     @property
@@ -37,16 +38,17 @@ class AnswerText:
         """Take a piece of the answer and a piece of what the model thought, either of them often empty."""
         self._words.append(words)
         self._length += len(words) + len(thoughts)
+        self._thought = self._thought or bool(thoughts)
         if piece := words or thoughts:
             self._last.append(piece.strip())
 
     def result(self) -> str:
         """Return the answer; raise EmptyAnswerError where nothing but thoughts and blanks was said."""
-        if text := visible("".join(self._words)[:LONGEST_ANSWER]):
+        words = "".join(self._words)[:LONGEST_ANSWER]
+        if text := visible(words):
             return text
-        raise EmptyAnswerError(
-            "The model thought, but answered nothing." if self.begun else "The model answered nothing."
-        )
+        thought = self._thought or words.strip()
+        raise EmptyAnswerError("The model thought, but answered nothing." if thought else "The model answered nothing.")
 
     def unfinished(self) -> BadResponseError:
         """Return why an answer without its last message ended."""

@@ -9,7 +9,7 @@ from typing import Any, Final, override
 from yarl import URL
 
 from .answer_text import AnswerText
-from .errors import IncompleteAnswerError, ModelServerError, RepeatedTokensError
+from .errors import BadResponseError, IncompleteAnswerError, ModelNotFoundError, RepeatedTokensError
 from .models import Answer, Api, KeepAlive, Model, ModelManager, PullProgress, Question, Silence
 from .names import same_model
 from .replies import failure, unreadable
@@ -53,18 +53,23 @@ class OllamaServer(ModelManager):
 
     @override
     async def models(self) -> list[Model]:
-        tags, running = await asyncio.gather(self._list("api/tags"), self._list("api/ps"))
+        tags = await self._list("api/tags")
+        running = await self._list("api/ps")
         slots = asyncio.Semaphore(_SHOWN_AT_ONCE)
-        sight = await asyncio.gather(*(self._known_sight(tag, slots) for tag in tags))
+        try:
+            async with asyncio.TaskGroup() as group:
+                asked = [group.create_task(self._known_sight(tag, slots)) for tag in tags]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         loaded = [_name(entry) for entry in running]
         return [
             Model(
                 name=_name(tag),
-                vision=sees,
+                vision=sees.result(),
                 loaded=any(same_model(_name(tag), name) for name in loaded),
                 size=_integer(tag.get("size")),
             )
-            for tag, sees in zip(tags, sight, strict=True)
+            for tag, sees in zip(tags, asked, strict=True)
         ]
 
     @override
@@ -149,7 +154,7 @@ class OllamaServer(ModelManager):
             async with slots:
                 try:
                     self._sight[digest] = await self.can_see(_name(tag))
-                except ModelServerError:
+                except ModelNotFoundError, BadResponseError:  # deleted in between, or broken
                     return None
         return self._sight[digest]
 

@@ -114,7 +114,7 @@ class _Reading:
             raise failure(event)
         self._model = _string(event.get("model")) or self._model
         self._take_measures(event)
-        choices = event.get("choices") or []
+        choices = event.get("choices")
         if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
             raise unreadable()
         for choice in choices[:1]:

@@ -1,5 +1,6 @@
 """What the replies of model servers mean: JSON objects, and errors in the shapes that servers give them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 import json
@@ -22,12 +23,23 @@ _LONGEST_MESSAGE: Final = 500
 _DEEPEST: Final = 10
 _UNREADABLE: Final = "The server answered with something else than its protocol."
 _WEB_PAGE: Final = "The server answered with a web page, perhaps a login page in front of it."
+_BUSY_STATUS: Final = (429, 503)
+_BY_STATUS: Final[Mapping[int, tuple[type[ModelServerError], str]]] = {
+    401: (ModelServerAuthenticationError, "The server refuses the key (401)."),
+    403: (
+        ModelServerAuthenticationError,
+        "The server refuses the request without a reason (403), as Ollama does under a host name it does not expect.",
+    ),
+    502: (ModelServerConnectionError, "A proxy does not reach the server (502)."),
+    504: (ModelServerTimeoutError, "A proxy waited too long for the server (504)."),
+}
 _BUSY: Final = re.compile("maximum pending requests", re.IGNORECASE)
 _MODEL_NOT_FOUND: Final = re.compile(
     r"""\bmodel\ (["'`]).*?\1\ (?:was\ |is\ )?(?:not\ found|does\ not\ exist)  # Ollama, llama.cpp, vLLM
     |\bmodel\ (?:was\ |is\ )?not\ found\b                                       # Xinference
     |\binvalid\ model\ identifier\b                                            # LM Studio
     |\binvalid\ model\ name\ passed\b                                           # LiteLLM
+    |\bremote\ model\ is\ unavailable                                           # Ollama without its cloud
     |\bpull\ model\ manifest:\ file\ does\ not\ exist                           # Ollama's library""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -64,38 +76,34 @@ def unreadable() -> BadResponseError:
 
 def failure(value: object) -> ModelServerError:
     """Return the error that a server sent with status 200, often inside a stream."""
-    return _classify(_words(value) or "The server failed without saying why.")
+    words = _words(value) or "The server failed without saying why."
+    if _BUSY.search(words):
+        return ModelServerBusyError(words)
+    return _named(words) or BadResponseError(words)
 
 
 def refusal(
     status: int, body: bytes, *, retry_after: str | None = None, location: str | None = None
 ) -> ModelServerError:
     """Return the error that a status other than 200 is."""
-    words = _words_of(body)
-    match status:
-        case 401 | 403:
-            return ModelServerAuthenticationError(words or f"The server refuses the request ({status}).")
-        case 429 | 503:
-            return ModelServerBusyError(words or f"The server is busy ({status}).", _seconds(retry_after))
-        case 502:
-            return ModelServerConnectionError(words or "A proxy does not reach the server (502).")
-        case 504:
-            return ModelServerTimeoutError(words or "A proxy waited too long for the server (504).")
-        case _ if location is not None:
-            return BadResponseError(f"The server sends the request elsewhere: {location}")
-        case _:
-            return _classify(words or f"The server answered with status {status}.")
+    words = _words_of(body) or ""
+    if status in _BUSY_STATUS or _BUSY.search(words):
+        return ModelServerBusyError(words or f"The server is busy ({status}).", _seconds(retry_after))
+    if named := _named(words):
+        return named
+    if location is not None:
+        return BadResponseError(f"The server sends the request elsewhere: {location}")
+    kind, sentence = _BY_STATUS.get(status, (BadResponseError, f"The server answered with status {status}."))
+    return kind(words or sentence)
 
 
-def _classify(words: str) -> ModelServerError:
-    for pattern, error in (
-        (_BUSY, ModelServerBusyError),
-        (_CANNOT_SEE, ModelCannotSeeError),
-        (_MODEL_NOT_FOUND, ModelNotFoundError),
-    ):
-        if pattern.search(words):
-            return error(words)
-    return BadResponseError(words)
+def _named(words: str) -> ModelServerError | None:
+    """Return the error that the words mean whatever the status is, or None."""
+    if _CANNOT_SEE.search(words):
+        return ModelCannotSeeError(words)
+    if _MODEL_NOT_FOUND.search(words):
+        return ModelNotFoundError(words)
+    return None
 
 
 def _is_web_page(raw: bytes) -> bool:

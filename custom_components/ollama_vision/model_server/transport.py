@@ -130,14 +130,14 @@ class Transport:
         self.url = address.url
         self._session = session
         self._headers = {"Accept-Encoding": "identity"}  # compression would hold tokens back
-        secret = api_key
+        secret = api_key = "".join((api_key or "").split())  # a pasted key brings blanks, which no header may hold
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
         elif address.username is not None:
-            secret = address.password
-            credentials = f"{address.username}:{address.password or ''}".encode()
+            secret = address.password or ""
+            credentials = f"{address.username}:{secret}".encode()
             self._headers["Authorization"] = f"Basic {b64encode(credentials).decode()}"
-        self._secret = secret if secret and len(secret) >= _SHORTEST_SECRET else None
+        self._secret = secret if len(secret) >= _SHORTEST_SECRET else None
 
     async def call(self, method: str, path: str, body: Body | None = None) -> dict[str, Any]:
         """Ask for something that needs no model and return the JSON object of the reply."""

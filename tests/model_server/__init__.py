@@ -1,0 +1,1 @@
+"""Tests of the wire protocols, on real sockets; no Home Assistant."""
