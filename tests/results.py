@@ -1,0 +1,57 @@
+"""Results of analyses as the tests of history and its doors make them."""
+
+from datetime import UTC, datetime, timedelta
+import io
+from typing import Any
+
+from homeassistant.util.ulid import ulid_at_time
+from PIL import Image
+
+from custom_components.ollama_vision.history import History
+from custom_components.ollama_vision.result import AnalysisResult
+
+NOW = datetime.now(UTC)
+
+
+def _picture(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 24), "red").save(buffer, kind)
+    return buffer.getvalue()
+
+
+JPEG = _picture("JPEG")
+PNG = _picture("PNG")
+
+
+def a_result(name: str = "Front door", time: datetime = NOW, **changes: Any) -> AnalysisResult:
+    """Return a result as an analysis makes one at that time."""
+    words = f"A person at the {name.lower()}."
+    values: dict[str, Any] = {
+        "result_id": ulid_at_time(time.timestamp()),
+        "integration_id": "entry",
+        "image_name": name,
+        "image_urls": ("http://camera/front.jpg",),
+        "prompt": "What is there?",
+        "description": words,
+        "final_description": words,
+        "used_text_model": False,
+        "text_prompt": None,
+        "model": "moondream",
+        "text_model": None,
+        "text_model_error": None,
+        "data": None,
+        "truncated": False,
+        "cached": False,
+        "processing_time": 1.5,
+        "timestamp": time.isoformat(),
+    }
+    return AnalysisResult(**values | changes)
+
+
+async def add(
+    history: History, name: str = "Front door", *, age: timedelta = timedelta(), **changes: Any
+) -> AnalysisResult:
+    """Add a result with a picture to a history; return it."""
+    result = a_result(name, NOW - age, **changes)
+    await history.async_add(result, JPEG, "image/jpeg")
+    return result
