@@ -13,10 +13,9 @@ from homeassistant.data_entry_flow import FlowResultType, section
 import pytest
 import voluptuous as vol
 
-from custom_components.ollama_vision.const import DOMAIN
-
 from .servers.llama_server import LlamaServer
 
+DOMAIN = "ollama_vision"  # not imported: this plugin must not load Home Assistant's world for tests without it
 KEY = "a-key-of-the-porch"
 TEXTS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "custom_components" / DOMAIN / "translations" / "en.json").read_text()
