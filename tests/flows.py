@@ -15,7 +15,7 @@ import voluptuous as vol
 
 from .servers.llama_server import LlamaServer
 
-DOMAIN = "ollama_vision"  # not imported: this plugin must not load Home Assistant's world for tests without it
+DOMAIN = "ollama_vision"  # not imported: a test without Home Assistant does not load the integration
 KEY = "a-key-of-the-porch"
 TEXTS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "custom_components" / DOMAIN / "translations" / "en.json").read_text()
