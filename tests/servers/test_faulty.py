@@ -74,7 +74,7 @@ async def test_it_leaves_nobody_waiting(socket_enabled: None) -> None:
     async with ClientSession() as session:
         async with FaultyServer([Step.HANG]) as server:
             waiting = asyncio.create_task(session.post(server.url))
-            while not server.requests:  # noqa: ASYNC110  (the server is as simple as can be)
+            while not server.requests:
                 await asyncio.sleep(0.01)
         with pytest.raises(ServerDisconnectedError):
             await waiting
