@@ -7,6 +7,7 @@ from homeassistant.helpers.typing import ConfigType
 
 from .const import DOMAIN
 from .coordinator import OllamaVisionConfigEntry, OllamaVisionCoordinator
+from .forgetting import async_setup_forgetting
 from .history import History
 from .migration import from_version_1
 from .services import async_setup_services
@@ -28,6 +29,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntry)
     await coordinator.history.async_load()
     await coordinator.async_refresh()
     entry.runtime_data = coordinator
+    await async_setup_forgetting(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     return True
 

@@ -1,24 +1,34 @@
 """The integration's actions: what they take, and whom they ask."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
+from homeassistant.auth.permissions.const import POLICY_READ
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import ATTR_DEVICE_ID
-from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
-from homeassistant.exceptions import ServiceValidationError
-from homeassistant.helpers import config_validation as cv, device_registry as dr
+from homeassistant.const import ATTR_DEVICE_ID, Platform
+from homeassistant.core import Context, HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, UnknownUser
+from homeassistant.helpers import config_validation as cv, device_registry as dr, entity_registry as er
+from homeassistant.util import dt as dt_util, slugify
+from homeassistant.util.json import JsonValueType
 import voluptuous as vol
 
-from .analysis import Analysis, AnalysisRequest
+from .analysis import Analysis, AnalysisRequest, device_id
 from .const import DOMAIN
-from .coordinator import OllamaVisionConfigEntry
+from .coordinator import OllamaVisionConfigEntry, OllamaVisionCoordinator
+from .forgetting import async_forget, known_slugs
 from .image_source import ImageSource, ImageSourceError, check_permission, entity_source, parse_source
+from .model_server.names import same_model
 from .result import has_slug
 from .structure import structure
 from .tasks import DEFAULT_PROMPT, DEFAULT_TEXT_PROMPT, TASKS
 
 SERVICE_ANALYZE_IMAGE: Final = "analyze_image"
+SERVICE_FORGET_IMAGE: Final = "forget_image"
+SERVICE_GET_HISTORY: Final = "get_history"
+SERVICE_LIST_MODELS: Final = "list_models"
 
 ATTR_IMAGE_URL: Final = "image_url"
 ATTR_IMAGE_ENTITY: Final = "image_entity"
@@ -32,6 +42,11 @@ ATTR_STRUCTURE: Final = "structure"
 ATTR_MODEL: Final = "model"
 ATTR_CACHE: Final = "cache"
 ATTR_WAIT: Final = "wait"
+ATTR_ALL: Final = "all"
+ATTR_SINCE: Final = "since"
+ATTR_UNTIL: Final = "until"
+ATTR_TEXT: Final = "text"
+ATTR_LIMIT: Final = "limit"
 
 
 def _without_empty(value: Any) -> Any:
@@ -68,6 +83,35 @@ ANALYZE_IMAGE_SCHEMA: Final = vol.All(
 )
 
 
+FORGET_IMAGE_SCHEMA: Final = vol.All(
+    _without_empty,
+    cv.has_at_least_one_key(ATTR_IMAGE_NAME, ATTR_ALL),
+    vol.Schema(
+        {
+            vol.Optional(ATTR_DEVICE_ID): _TEXTS,
+            vol.Exclusive(ATTR_IMAGE_NAME, "what"): cv.string,
+            vol.Exclusive(ATTR_ALL, "what"): vol.All(cv.boolean, vol.IsTrue()),
+        }
+    ),
+)
+
+LIST_MODELS_SCHEMA: Final = vol.All(_without_empty, vol.Schema({vol.Optional(ATTR_DEVICE_ID): _TEXTS}))
+
+GET_HISTORY_SCHEMA: Final = vol.All(
+    _without_empty,
+    vol.Schema(
+        {
+            vol.Optional(ATTR_DEVICE_ID): _TEXTS,
+            vol.Optional(ATTR_IMAGE_NAME): cv.string,
+            vol.Optional(ATTR_SINCE): vol.All(cv.datetime, dt_util.as_utc),
+            vol.Optional(ATTR_UNTIL): vol.All(cv.datetime, dt_util.as_utc),
+            vol.Optional(ATTR_TEXT): cv.string,
+            vol.Optional(ATTR_LIMIT, default=50): vol.All(vol.Coerce(int), vol.Range(min=1, max=1000)),
+        }
+    ),
+)
+
+
 @callback
 def async_setup_services(hass: HomeAssistant) -> None:
     """Register the actions."""
@@ -78,6 +122,21 @@ def async_setup_services(hass: HomeAssistant) -> None:
         schema=ANALYZE_IMAGE_SCHEMA,
         supports_response=SupportsResponse.OPTIONAL,
         description_placeholders={"placeholder": "{description}"},
+    )
+    hass.services.async_register(DOMAIN, SERVICE_FORGET_IMAGE, _async_forget_image, schema=FORGET_IMAGE_SCHEMA)
+    hass.services.async_register(
+        DOMAIN,
+        SERVICE_LIST_MODELS,
+        _async_list_models,
+        schema=LIST_MODELS_SCHEMA,
+        supports_response=SupportsResponse.ONLY,
+    )
+    hass.services.async_register(
+        DOMAIN,
+        SERVICE_GET_HISTORY,
+        _async_get_history,
+        schema=GET_HISTORY_SCHEMA,
+        supports_response=SupportsResponse.ONLY,
     )
 
 
@@ -91,6 +150,90 @@ async def _async_analyze_image(call: ServiceCall) -> ServiceResponse:
         return await analysis.async_run()
     await analysis.async_start()
     return {"queued": True, ATTR_IMAGE_NAME: request.image_name}
+
+
+async def _async_forget_image(call: ServiceCall) -> None:
+    hass, found = call.hass, False
+    wanted = None if ATTR_ALL in call.data else slugify(call.data[ATTR_IMAGE_NAME])
+    for entry in _entries(hass, call.data.get(ATTR_DEVICE_ID)):
+        for slug in known_slugs(hass, entry.runtime_data):
+            if wanted in (None, slug):
+                found = True
+                await _forget(hass, entry, slug)
+    if not found and wanted is not None:
+        raise _invalid("unknown_image_name", image_name=call.data[ATTR_IMAGE_NAME])
+
+
+async def _forget(hass: HomeAssistant, entry: OllamaVisionConfigEntry, slug: str) -> None:
+    try:
+        await async_forget(hass, entry.runtime_data, slug)
+    except OSError as err:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="cannot_forget",
+            translation_placeholders={"image_name": slug, "detail": err.strerror or type(err).__name__},
+        ) from err
+
+
+async def _async_list_models(call: ServiceCall) -> ServiceResponse:
+    """Return what the servers say now, not what the last poll has found."""
+    entries = _entries(call.hass, call.data.get(ATTR_DEVICE_ID))
+    await asyncio.gather(*(entry.runtime_data.async_refresh() for entry in entries))
+    return {"servers": [server for entry in entries for server in _servers(call.hass, entry.runtime_data)]}
+
+
+def _servers(hass: HomeAssistant, coordinator: OllamaVisionCoordinator) -> list[JsonValueType]:
+    return [
+        {
+            ATTR_DEVICE_ID: device_id(hass, coordinator),
+            "role": role,
+            "server": str(connection.server.url),
+            "reachable": coordinator.data[role].reachable,
+            "version": coordinator.data[role].version,
+            "models": [
+                {
+                    "name": model.name,
+                    "size": model.size,
+                    "vision": model.vision,
+                    "loaded": model.loaded,
+                    "in_use": same_model(model.name, coordinator.model(role)),
+                }
+                for model in coordinator.data[role].models
+            ],
+        }
+        for role, connection in coordinator.connections.items()
+    ]
+
+
+async def _async_get_history(call: ServiceCall) -> ServiceResponse:
+    filters = {key: call.data.get(key) for key in (ATTR_IMAGE_NAME, ATTR_SINCE, ATTR_UNTIL, ATTR_TEXT, ATTR_LIMIT)}
+    results: list[dict[str, Any]] = []
+    for entry in _entries(call.hass, call.data.get(ATTR_DEVICE_ID)):
+        coordinator = entry.runtime_data
+        may_read = await _reader(call.hass, call.context, coordinator)
+        results += [
+            result.as_event(device_id=device_id(call.hass, coordinator))
+            for result in await coordinator.history.async_results(**filters)
+            if may_read(result.slug)
+        ]
+    results.sort(key=lambda result: datetime.fromisoformat(result["timestamp"]), reverse=True)
+    newest: list[JsonValueType] = [*results[: call.data[ATTR_LIMIT]]]
+    return {"results": newest}
+
+
+async def _reader(hass: HomeAssistant, context: Context, coordinator: OllamaVisionCoordinator) -> Callable[[str], bool]:
+    """Return what tells of a slug whether the caller may read its sensor; an automation of its own may read all."""
+    if context.user_id is None:
+        return lambda _: True
+    if (user := await hass.auth.async_get_user(context.user_id)) is None:
+        raise UnknownUser(context=context)
+    registry, entry_id = er.async_get(hass), coordinator.config_entry.entry_id
+
+    def may_read(slug: str) -> bool:
+        entity_id = registry.async_get_entity_id(Platform.SENSOR, DOMAIN, f"{entry_id}_{slug}")
+        return user.permissions.check_entity(entity_id or "", POLICY_READ)
+
+    return may_read
 
 
 def _analysis_request(hass: HomeAssistant, data: dict[str, Any]) -> AnalysisRequest:
