@@ -10,16 +10,18 @@ from .coordinator import OllamaVisionConfigEntry, OllamaVisionCoordinator
 from .forgetting import async_setup_forgetting
 from .history import History
 from .migration import from_version_1
+from .picture_view import PictureView
 from .services import async_setup_services
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
-PLATFORMS = [Platform.BINARY_SENSOR, Platform.BUTTON, Platform.SELECT, Platform.SENSOR]
+PLATFORMS = [Platform.BINARY_SENSOR, Platform.BUTTON, Platform.EVENT, Platform.IMAGE, Platform.SELECT, Platform.SENSOR]
 
 
 async def async_setup(hass: HomeAssistant, _: ConfigType) -> bool:
-    """Register the actions, which tell by themselves where no device is loaded."""
+    """Register the actions, which tell by themselves where no device is loaded, and the pictures' address."""
     async_setup_services(hass)
+    hass.http.register_view(PictureView())
     return True
 
 

@@ -29,7 +29,16 @@ from .image_source import ImageSource, ImageSourceError, fetch
 from .model_server.models import Picture
 from .preprocessing import ImageTooLargeError, PreparedImage, PreprocessingError, prepare
 from .request_queue import QueueFullError, QueueStoppedError, Ticket
-from .result import EVENT_BYTES, AnalysisResult, Attempt, Publication, fitted, result_signal
+from .result import (
+    EVENT_BYTES,
+    AnalysisResult,
+    Attempt,
+    Failure,
+    Publication,
+    failure_signal,
+    fitted,
+    result_signal,
+)
 from .structure import Structure, readable
 from .tasks import FINE_DETAIL_EDGE
 
@@ -284,16 +293,16 @@ class Analysis:
     def _fire_failure(self, coordinator: OllamaVisionCoordinator, err: AnalysisError) -> None:
         if not self.accepted.done():
             return
-        failure = {
-            "integration_id": coordinator.config_entry.entry_id,
+        entry_id = coordinator.config_entry.entry_id
+        failure = Failure(image_name=self._request.image_name, error=err.fault, message=str(err))
+        event = asdict(failure) | {
+            "integration_id": entry_id,
             "device_id": device_id(self._hass, coordinator),
-            "image_name": self._request.image_name,
             "image_url": self._request.sources[0].public_url,
-            "error": err.fault,
-            "message": str(err),
             "attempts": [asdict(attempt) for attempt in self._attempts],
         }
-        self._hass.bus.async_fire(EVENT_ANALYSIS_FAILED, fitted(failure, EVENT_BYTES), context=self._context)
+        async_dispatcher_send(self._hass, failure_signal(entry_id), failure)
+        self._hass.bus.async_fire(EVENT_ANALYSIS_FAILED, fitted(event, EVENT_BYTES), context=self._context)
 
 
 def device_id(hass: HomeAssistant, coordinator: OllamaVisionCoordinator) -> str | None:

@@ -114,6 +114,20 @@ class Publication:
     pending: list[asyncio.Future[None]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An analysis that failed: `error` from the closed list, `message` for people."""
+
+    image_name: str
+    error: str
+    message: str
+
+
+def failure_signal(entry_id: str) -> SignalType[Failure]:
+    """Return the signal on which the failures of one entry go out."""
+    return SignalType(f"{DOMAIN}_{entry_id}_failure")
+
+
 def result_signal(entry_id: str) -> SignalType[Publication]:
     """Return the signal on which the results of one entry go out."""
     return SignalType(f"{DOMAIN}_{entry_id}_result")
