@@ -107,6 +107,7 @@ def checked(result: ConfigFlowResult, kind: str = "config") -> ConfigFlowResult:
         case FlowResultType.ABORT:
             _check_sentence(TEXTS[kind]["abort"][result["reason"]], given)
         case FlowResultType.SHOW_PROGRESS:
+            assert TEXTS[kind]["step"][result["step_id"]]["title"]
             _check_sentence(TEXTS[kind]["progress"][result["progress_action"]], given)
     return result
 
