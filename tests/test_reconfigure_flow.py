@@ -1,11 +1,12 @@
 """Changing a device in the user interface."""
 
-from homeassistant.config_entries import ConfigFlowResult
+from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.ollama_vision.const import Role
 from custom_components.ollama_vision.migration import from_version_1
 
 from .common import add_device, entry_data, text_model
@@ -179,3 +180,13 @@ async def test_another_text_host_stays(
     entry = await add_device(hass, data)
     form = await proceed(hass, await reconfigure(hass, entry), vision_host=ollama_front.url)
     assert filled(await proceed(hass, form))["text_host"] == llama_server.url
+
+
+async def test_a_loaded_device_works_with_what_was_changed(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    entry = await add_device(hass, entry_data(ollama_front.url))
+    form = await proceed(hass, await reconfigure(hass, entry))
+    await finish(hass, await proceed(hass, form, vision_model="tiny-think"))
+    assert entry.state is ConfigEntryState.LOADED
+    assert entry.runtime_data.model(Role.VISION) == "tiny-think"
+    # A listener beside these flows would load a device twice, and Home Assistant refuses it from 2026.12 on.
+    assert not entry.update_listeners
