@@ -21,7 +21,7 @@ class Step(Enum):
     """What a script can hold beside bytes and seconds."""
 
     HANG = auto()  # say nothing more, and stay
-    RESET = auto()  # break the connection
+    RESET = auto()  # as the last step: break the connection instead of closing it
 
 
 type Script = Sequence[bytes | float | Step]
@@ -143,8 +143,7 @@ async def _perform(step: bytes | float | Step, writer: asyncio.StreamWriter) -> 
     elif step is Step.HANG:
         await asyncio.Event().wait()
     elif step is Step.RESET:
-        # A linger of zero makes the close a reset.
+        # A linger of zero makes a reset of the close that follows.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        writer.transport.abort()
     else:
         await asyncio.sleep(step)
