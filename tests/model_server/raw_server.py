@@ -43,17 +43,19 @@ class Connection:
 class RawServer:
     """An async context manager; `script` answers each request on a connection of its own, which then is closed.
 
-    `requests` are the heads of those that came.
+    `requests` are the heads of those that came; their bodies stay unread where `reads_body` is False.
     """
 
     script: Script
     host: str = "127.0.0.1"
     tls: ssl.SSLContext | None = None
+    reads_body: bool = True
     url: str = ""
     requests: list[str] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         """Listen."""
+        self._tasks: set[asyncio.Task[None] | None] = set()
         self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=self.tls)
         port = self._server.sockets[0].getsockname()[1]
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -63,20 +65,25 @@ class RawServer:
     async def __aexit__(self, *error: object) -> None:
         """Close every connection."""
         self._server.close()
-        self._server.close_clients()
+        running = [task for task in self._tasks if task]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.add(asyncio.current_task())
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
-            body = await reader.readexactly(int(length[1]) if length else 0)
+            body = await reader.readexactly(int(length[1]) if length and self.reads_body else 0)
             self.requests.append(head)
             await self.script(Connection(head, body, writer))
-        except ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError:
+        except ConnectionError, asyncio.IncompleteReadError:
             pass
         finally:
             writer.close()
+            self._tasks.discard(asyncio.current_task())
 
 
 def head(status: str = "200 OK", content_type: str = "application/x-ndjson", **headers: str) -> bytes:

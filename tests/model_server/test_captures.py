@@ -82,13 +82,13 @@ def test_a_keep_alive_that_ollama_refuses_is_never_sent(folder: str) -> None:
         for capture in captures
         if capture.path == "/api/chat" and isinstance(capture.request["keep_alive"], int | float | str)
     }
-    sent: dict[object, object] = {}
+    sent: dict[float | str, float | str | None] = {}
     for value in typed:
         try:
             sent[value] = parse_keep_alive(value)
         except InvalidKeepAliveError:
             sent[value] = None
-    assert sent == {
+    expected: dict[float | str, float | str | None] = {
         True: None,
         -1: -1,
         -0.5: -0.5,
@@ -106,5 +106,6 @@ def test_a_keep_alive_that_ollama_refuses_is_never_sent(folder: str) -> None:
         "1h30m": "1h30m",
         **dict.fromkeys(["", "abc", "1d", "5min", "5 m"]),
     }
+    assert sent == expected
     # A string is sent only where the same string was accepted; numbers were accepted without exception.
     assert {typed[value] for value, form in sent.items() if isinstance(form, str)} == {200}

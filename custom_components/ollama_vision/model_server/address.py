@@ -73,7 +73,7 @@ def _split_port(place: str) -> tuple[str, int | None]:
         name, colon, digits = place.partition(":")
     if not colon:
         return name, None
-    if not (digits.isascii() and digits.isdecimal()):
+    if not re.fullmatch(r"[0-9]{1,5}", digits):
         raise InvalidAddressError("the port is no number")
     return name, int(digits)
 

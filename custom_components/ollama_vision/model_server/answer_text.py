@@ -10,9 +10,7 @@ from .errors import BadResponseError, EmptyAnswerError, IncompleteAnswerError, R
 LONGEST_ANSWER: Final = 100_000
 # Ollama's guard ends an answer, without a last message, after more than 30 tokens that are equal but for blanks.
 _REPEATS: Final = 30
-_THOUGHT: Final = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
-_END_OF_THOUGHT: Final = re.compile(r".*</think>", re.DOTALL | re.IGNORECASE)
-_OPEN_THOUGHT: Final = re.compile(r"<think>.*", re.DOTALL | re.IGNORECASE)
+_TAG: Final = re.compile(r"(</?think>)", re.IGNORECASE)
 
 
 class AnswerText:
@@ -59,9 +57,19 @@ class AnswerText:
 
 def visible(text: str) -> str:
     """Return a text without the model's thoughts and without what no store or screen can take."""
-    text = _THOUGHT.sub("", text)
-    text = _END_OF_THOUGHT.sub("", text)  # some templates open the thought in the prompt
-    text = _OPEN_THOUGHT.sub("", text)
+    words: list[str] = []
+    thinking = False
+    for piece in _TAG.split(text):
+        match piece.lower():
+            case "<think>":
+                thinking = True
+            case "</think>":
+                if not thinking:  # some templates open the thought in the prompt
+                    words.clear()
+                thinking = False
+            case _ if not thinking:
+                words.append(piece)
+    text = "".join(words)
     # Halves of surrogate pairs that came in separate pieces are joined; lone ones are replaced.
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text.replace("\0", "").strip()

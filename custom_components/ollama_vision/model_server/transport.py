@@ -22,7 +22,6 @@ from aiohttp import (
     ClientTimeout,
     ConnectionTimeoutError,
 )
-from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from .address import ServerAddress
@@ -116,7 +115,7 @@ class Lines:
 
     async def drain(self) -> None:
         """Wait a moment for the end of an answer whose last message has come."""
-        with suppress(TimeoutError, ClientError, HttpProcessingError):
+        with suppress(TimeoutError, ClientError):
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while await self._response.content.readany():
                     pass
@@ -185,7 +184,7 @@ class Transport:
         except ModelServerError as err:
             err.args = (self._without_secret(str(err)),)
             raise
-        except (ClientError, OSError, HttpProcessingError) as err:
+        except (ClientError, OSError) as err:
             raise self._translated(err, silence) from err
         finally:
             if response is not None:
@@ -197,7 +196,7 @@ class Transport:
                 raise web_page()
             return
         body = b""
-        with suppress(ClientError, HttpProcessingError):
+        with suppress(ClientError):
             body = await _read(response, _LARGEST_REFUSAL)
         raise refusal(
             response.status,
@@ -225,7 +224,7 @@ class Transport:
                 return ModelServerConnectionError(f"No connection to {self.url} within {CONNECT_SECONDS:g} s.")
             case TimeoutError():
                 return _silent(silence)
-            case ClientPayloadError() | HttpProcessingError():
+            case ClientPayloadError():
                 return IncompleteAnswerError("The answer broke off.")
             case ClientResponseError():
                 return BadResponseError("The server does not speak HTTP.")

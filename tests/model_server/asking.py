@@ -1,0 +1,36 @@
+"""Short ways to ask a server and to see how that fails."""
+
+from aiohttp import ClientSession
+import pytest
+
+from custom_components.ollama_vision.model_server.address import parse_address
+from custom_components.ollama_vision.model_server.errors import ModelServerError
+from custom_components.ollama_vision.model_server.models import Answer, Silence
+from custom_components.ollama_vision.model_server.ollama import OllamaServer
+from custom_components.ollama_vision.model_server.transport import Transport
+
+from .calls import QUESTION
+from .raw_server import RawServer, Script, head
+
+TOKEN = b'{"message":{"content":"A"},"done":false}\n'
+DONE = b'{"message":{"content":" door."},"done":true,"done_reason":"stop"}\n'
+VERSION = head(content_type="application/json") + b'{"version":"0.32.15"}'
+SHORT = Silence(first_token=0.4, next_token=0.3)
+
+
+async def ask(session: ClientSession, url: str, silence: Silence = SHORT, api_key: str | None = None) -> Answer:
+    """Ask Ollama at an address."""
+    return await OllamaServer(Transport(session, parse_address(url, 80), api_key)).ask(QUESTION, silence)
+
+
+async def version(session: ClientSession, url: str, api_key: str | None = None) -> str:
+    """Ask Ollama for its version, which needs no model."""
+    return await OllamaServer(Transport(session, parse_address(url, 80), api_key)).version()
+
+
+async def failure(session: ClientSession, script: Script) -> tuple[type[ModelServerError], str]:
+    """Return what a question to a server with that script fails with."""
+    async with RawServer(script) as server:
+        with pytest.raises(ModelServerError) as err:
+            pytest.fail(str(await ask(session, server.url)))
+        return type(err.value), str(err.value).replace(server.url, "{url}")
