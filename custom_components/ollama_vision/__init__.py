@@ -11,6 +11,7 @@ from .forgetting import async_setup_forgetting
 from .history import History
 from .migration import from_version_1
 from .picture_view import PictureView
+from .repairs import async_watch_models
 from .services import async_setup_services
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
@@ -33,6 +34,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntry)
     entry.runtime_data = coordinator
     await async_setup_forgetting(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    async_watch_models(hass, entry)
     return True
 
 

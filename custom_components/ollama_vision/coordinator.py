@@ -224,7 +224,7 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
         """Take it from a failed question how the server is, before the next poll tells."""
         if isinstance(error, ModelServerAuthenticationError):
             self.config_entry.async_start_reauth(self.hass)
-        reachable = not isinstance(error, ModelServerConnectionError)
+        reachable = not isinstance(error, ModelServerConnectionError | ModelServerAuthenticationError)
         self._async_update_health(role, replace(self.data[role], reachable=reachable), error)
 
     @callback
@@ -245,10 +245,9 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
             async with asyncio.timeout(POLL_SECONDS):
                 version = await server.version()
                 models = await server.models()
-        except ModelServerAuthenticationError:
-            self.config_entry.async_start_reauth(self.hass)
-            return last
         except (ModelServerError, TimeoutError) as err:
+            if isinstance(err, ModelServerAuthenticationError):
+                self.config_entry.async_start_reauth(self.hass)
             return self._seen(role, replace(last, reachable=False), err)
         return self._seen(role, ServerHealth(version=version, models=tuple(models)), None)
 
