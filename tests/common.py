@@ -1,5 +1,6 @@
 """What the tests of the whole integration share."""
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 import io
@@ -19,6 +20,11 @@ def picture(colour: str, size: tuple[int, int] = (320, 240), kind: str = "JPEG")
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, kind)
     return buffer.getvalue()
+
+
+def data_url(content: bytes) -> str:
+    """Return a picture as the action takes it without any server."""
+    return f"data:image/jpeg;base64,{b64encode(content).decode()}"
 
 
 @asynccontextmanager
