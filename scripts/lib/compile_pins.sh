@@ -4,7 +4,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 ensure_python
 cd "$ROOT/scripts/requirements"
-for direct in *.in; do
+for direct in ha-*.in; do
   name=${direct%.in}
   overrides=()
   if [ -f "$name.overrides" ]; then overrides=(--overrides "$name.overrides"); fi

@@ -14,6 +14,8 @@ DEBIAN_PYTHON="python3.14 python3.14-minimal libpython3.14-stdlib libpython3.14-
 
 # Of whoever calls: they would lead our Python to somebody else's modules.
 unset PYTHONHOME PYTHONPATH PYTHONSAFEPATH VIRTUAL_ENV
+# Home Assistant is large: compiling it anew at each start would take longer than all of its tests.
+unset PYTHONDONTWRITEBYTECODE
 # A certificate authority that only this machine knows is known to uv, too.
 if [ -r /etc/ssl/certs/ca-certificates.crt ]; then export UV_SYSTEM_CERTS=1; fi
 if [ ! -w "${HOME:-/nonexistent}" ]; then export HOME="$DEV/home"; mkdir -p "$HOME"; fi
