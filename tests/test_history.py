@@ -394,11 +394,10 @@ async def test_a_name_of_which_nothing_can_be_read_is_left_out(hass: HomeAssista
 
 async def test_alien_files_are_left_alone(hass: HomeAssistant, folder: Path) -> None:
     history = await a_history(hass)
-    result = await add(history)
-    outside = folder.parent / "outside"
-    (outside / "front_door").mkdir(parents=True)
-    secret = outside / f"{result.result_id}.json"
-    secret.write_text(json.dumps(a_result("Linked").as_dict()))
+    await add(history)
+    outside, linked = folder.parent / "outside", a_result("Linked")
+    outside.mkdir()
+    (outside / f"{linked.result_id}.json").write_text(json.dumps(linked.as_dict()))
     other = a_result(time=NOW + DAY).result_id
     (folder / "linked").symlink_to(outside)
     (folder / "Not A Name").mkdir()
@@ -578,7 +577,7 @@ async def test_a_crash_while_forgetting_has_forgotten_all(hass: HomeAssistant, f
     assert files(folder) == {"front_door.forgotten"}
 
 
-async def test_a_crash_at_the_first_new_result_does_not_forget_it(hass: HomeAssistant, folder: Path) -> None:
+async def test_a_name_that_is_used_again_is_not_forgotten(hass: HomeAssistant, folder: Path) -> None:
     history = await a_history(hass)
     await add(history, final_description="new")
     (folder / "front_door.forgotten").mkdir()

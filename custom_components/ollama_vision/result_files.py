@@ -98,7 +98,7 @@ class ResultFiles:
             if not folder.name.endswith(_FORGOTTEN):
                 _load_name(folder, loaded)
             elif folder.with_suffix("").is_dir():
-                # The name was used again, and the crash came before its forgetting was forgotten.
+                # The name was used again since.
                 shutil.rmtree(folder, ignore_errors=True)
             else:
                 _empty(folder)
@@ -134,7 +134,6 @@ class ResultFiles:
         if problem and not self._failing:
             _LOGGER.warning("Cannot store all of what was seen as %s: %s", result.image_name, problem)
         self._failing = problem is not None
-        shutil.rmtree(self._forgotten(result.slug), ignore_errors=True)
         return stored
 
     def remove(self, results: Iterable[StoredResult], pictures: Iterable[StoredResult]) -> None:
