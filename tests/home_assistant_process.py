@@ -20,7 +20,7 @@ def main() -> int:
 
 
 def _loopback_alone(hass: HomeAssistant) -> dict[str, Any]:
-    """Keep mDNS, which resolves names, at home: Home Assistant would listen on every network, and no setting says no."""
+    """Keep mDNS, which resolves names, at home: Home Assistant would listen on every network; no setting says no."""
     return {"interfaces": ["127.0.0.1"], "ip_version": IPVersion.V4Only, "unicast": True}
 
 
