@@ -146,26 +146,11 @@ async def test_a_server_that_does_not_hang_up(session: ClientSession) -> None:
     assert monotonic() - started < 2
 
 
-async def test_connections_are_used_again(session: ClientSession) -> None:
-    """A server that keeps its connections open is asked over one of them."""
-    body = TOKEN + DONE
-    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    connections = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
-        while request := await reader.readuntil(b"\r\n\r\n"):
-            length = int(request.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            writer.write(answer)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    for _ in range(3):
-        assert (await ask(session, url)).text == "A door."
-    assert len(connections) == 1
-    connections[0].close()
-    server.close()
+async def test_every_request_has_its_own_connection(session: ClientSession) -> None:
+    """The server is asked to hang up, so that no later question meets a connection that is about to end."""
+    async with RawServer(says(VERSION)) as server:
+        await version(session, server.url)
+    assert "\r\nConnection: close\r\n" in server.requests[0]
 
 
 async def test_a_refusal_while_the_picture_is_sent(session: ClientSession) -> None:

@@ -75,7 +75,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullProgress:
-    """How far a pull has come: 0 to 1, or None while the server does not say."""
+    """How far a pull has come: 0 to 1 of what is known of it so far, or None while the server does not say."""
 
     status: str
     fraction: float | None = None

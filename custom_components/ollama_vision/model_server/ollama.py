@@ -111,9 +111,7 @@ class OllamaServer(ModelManager):
 
     @override
     async def pull(self, model: str) -> AsyncGenerator[PullProgress]:
-        totals: dict[str, int] = {}
-        completed: dict[str, int] = {}
-        furthest = 0.0
+        layers: dict[str, tuple[int, int]] = {}
         async with self._transport.stream("api/pull", lambda: {"model": model}, _WORK_SECONDS) as lines:
             async for line in lines:
                 reply = _checked(lines, line)
@@ -123,11 +121,8 @@ class OllamaServer(ModelManager):
                     return
                 digest, total = reply.get("digest"), _integer(reply.get("total"))
                 if isinstance(digest, str) and total:
-                    totals[digest] = total
-                    completed[digest] = _integer(reply.get("completed")) or 0
-                    # Layers become known one after the other; a person wants to see no step back.
-                    furthest = max(furthest, sum(completed.values()) / sum(totals.values()))
-                yield PullProgress(status=status, fraction=min(furthest, 1.0) if totals else None)
+                    layers[digest] = (min(_integer(reply.get("completed")) or 0, total), total)
+                yield PullProgress(status=status, fraction=_fraction(layers))
             raise IncompleteAnswerError("The pull broke off.")
 
     async def _set_loaded(self, model: str, keep_alive: KeepAlive | None, num_ctx: int | None = None) -> None:
@@ -186,6 +181,14 @@ def _request(
     if given := {name: value for name, value in options.items() if value is not None}:
         body["options"] = given
     return body
+
+
+def _fraction(layers: dict[str, tuple[int, int]]) -> float | None:
+    """Return how much of the layers is there; a further one that becomes known takes it back."""
+    if not layers:
+        return None
+    completed, totals = zip(*layers.values(), strict=True)
+    return float(sum(completed) / sum(totals))
 
 
 def _checked(lines: Lines, line: bytes) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class _Reading:
         self._finish_reason = ""
         self._tokens: int | None = None
         self._speed: float | None = None
-        self._begun_at = 0.0
+        self.begun_at: float | None = None
 
     def take(self, event: dict[str, Any]) -> None:
         """Take one event of a stream, or an answer in one piece."""
@@ -122,8 +122,6 @@ class _Reading:
             if not isinstance(said, dict):
                 raise unreadable()
             thoughts = _string(said.get("reasoning_content")) or _string(said.get("reasoning"))
-            if not self.answer.begun:
-                self._begun_at = time.monotonic()
             self.answer.add(_string(said.get("content")), thoughts)
             if finish_reason := _string(choice.get("finish_reason")):
                 self._finish_reason, self.complete = finish_reason, True
@@ -141,14 +139,18 @@ class _Reading:
         """Return the answer; raise a ModelServerError where there is none."""
         if not self.complete and not self.answer.full:
             raise self.answer.unfinished()
-        seconds = time.monotonic() - self._begun_at
         return Answer(
             text=self.answer.result(),
             model=self._model or question.model,
             truncated=self.answer.full or self._finish_reason == "length",
             tokens=self._tokens,
-            tokens_per_second=self._speed or (self._tokens / seconds if self._tokens and seconds else None),
+            tokens_per_second=self._speed or self._measured_speed(),
         )
+
+    def _measured_speed(self) -> float | None:
+        if self._tokens and self.begun_at is not None:
+            return self._tokens / (time.monotonic() - self.begun_at)
+        return None
 
 
 async def _read_answer(lines: Lines, question: Question, silence: Silence) -> Answer:
@@ -158,14 +160,17 @@ async def _read_answer(lines: Lines, question: Question, silence: Silence) -> An
         return reading.result(question)
     async for line in lines:
         field, _, data = line.partition(b":")
+        if field == b"error":  # llama.cpp before 2026
+            raise failure(lines.decode(data.strip()))
         if data.strip() == _DONE:
             reading.complete = True
             break
-        if field in (b"data", b"error"):
+        if field == b"data":
             reading.take(lines.decode(data.strip()))
         if reading.answer.full:
             break
-        if reading.answer.begun:
+        if reading.answer.begun and reading.begun_at is None:
+            reading.begun_at = time.monotonic()
             lines.silence = silence.next_token
     return reading.result(question)
 

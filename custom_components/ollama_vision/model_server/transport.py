@@ -40,8 +40,6 @@ SMALL_TALK_SECONDS: Final = 30.0
 LARGEST_REPLY: Final = 4 * 1024 * 1024
 _LARGEST_STREAM: Final = 64 * 1024 * 1024
 _LARGEST_REFUSAL: Final = 64 * 1024
-# After the last message nothing but the end is expected; waiting for it keeps the connection for the next request.
-_DRAIN_SECONDS: Final = 0.2
 _SHORTEST_SECRET: Final = 4
 
 type Body = Mapping[str, Any]
@@ -113,13 +111,6 @@ class Lines:
                 raise IncompleteAnswerError("The answer broke off.") from None
             raise
 
-    async def drain(self) -> None:
-        """Wait a moment for the end of an answer whose last message has come."""
-        with suppress(TimeoutError, ClientError):
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                while await self._response.content.readany():
-                    pass
-
 
 class Transport:
     """Speaks to one server, on a session that belongs to someone else. Raises ModelServerErrors and nothing else."""
@@ -128,7 +119,11 @@ class Transport:
         """Use the key as a bearer token, else the credentials of the address."""
         self.url = address.url
         self._session = session
-        self._headers = {"Accept-Encoding": "identity"}  # compression would hold tokens back
+        self._headers = {
+            "Accept-Encoding": "identity",  # compression would hold tokens back
+            # llama.cpp hangs up after each answer, just when the next question is sent, which is then lost.
+            "Connection": "close",
+        }
         secret = api_key = "".join((api_key or "").split())  # a pasted key brings blanks, which no header may hold
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
@@ -160,9 +155,7 @@ class Transport:
         data = await loop.run_in_executor(None, _dump, build) if in_executor else _dump(build)
         since = loop.time()
         async with self._respond("POST", path, data, since, silence) as response:
-            lines = Lines(response, since, silence)
-            yield lines
-            await lines.drain()
+            yield Lines(response, since, silence)
 
     @asynccontextmanager
     async def _respond(
