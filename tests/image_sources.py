@@ -14,11 +14,14 @@ from typing import Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from homeassistant.core import HomeAssistant
+from homeassistant.core_config import async_process_ha_core_config
+from homeassistant.setup import async_setup_component
 import pytest
 
 import custom_components.ollama_vision
 from custom_components.ollama_vision.const import AnalysisFault
-from custom_components.ollama_vision.image_errors import ImageSourceError
+from custom_components.ollama_vision.image_source import ImageSourceError, fetch, parse_source
 
 type Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -34,6 +37,29 @@ def sentence(error: ImageSourceError) -> str:
     """Return what a user reads."""
     message: str = _TRANSLATIONS["exceptions"][error.translation_key]["message"]
     return message.format(**error.placeholders)
+
+
+async def set_up_home(hass: HomeAssistant, root: Path) -> None:
+    """Give Home Assistant folders, as its configuration does, and addresses at which nothing listens."""
+    for folder in ("config/www", "config/media/cam", "share", "private"):
+        (root / folder).mkdir(parents=True)
+    hass.config.config_dir = str(root / "config")
+    await async_process_ha_core_config(
+        hass,
+        {
+            "allowlist_external_dirs": [str(root / "share")],
+            "media_dirs": {"local": str(root / "config" / "media"), "share": str(root / "share")},
+            "internal_url": "http://ha.test:8123",
+            "external_url": "https://ha.example.com",
+        },
+    )
+    assert await async_setup_component(hass, "http", {})
+    hass.http.server_port = 8123
+
+
+async def get(hass: HomeAssistant, value: str) -> bytes:
+    """Fetch as the action does."""
+    return await fetch(hass, parse_source(hass, value))
 
 
 async def failure(fetching: Awaitable[bytes]) -> tuple[AnalysisFault, str]:

@@ -21,7 +21,7 @@ from custom_components.ollama_vision.const import AnalysisFault
 from custom_components.ollama_vision.image_errors import ImageSourceError
 from custom_components.ollama_vision.image_source import fetch, parse_source
 
-from .image_sources import PICTURE, RawServer, everything_printed, failure, make_certificate, response
+from .image_sources import PICTURE, RawServer, everything_printed, failure, get, make_certificate, response
 
 MEGABYTE = 1024 * 1024
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
@@ -32,11 +32,6 @@ async def _home(hass: HomeAssistant, socket_enabled: None, monkeypatch: pytest.M
     """Have Home Assistant know its own address, and shrink the waits that a test would wait out."""
     assert await async_setup_component(hass, "http", {})
     monkeypatch.setattr(image_source, "LATE_DELAYS", (0.01, 0.01, 0.01))
-
-
-async def get(hass: HomeAssistant, url: str) -> bytes:
-    """Fetch as the action does."""
-    return await fetch(hass, parse_source(hass, url))
 
 
 async def test_a_picture_comes_byte_for_byte_whatever_the_header_says(hass: HomeAssistant) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from custom_components.ollama_vision import image_source
 from custom_components.ollama_vision.const import AnalysisFault
-from custom_components.ollama_vision.image_source import ImageSourceError, fetch, parse_source
+from custom_components.ollama_vision.image_source import ImageSourceError
 
-from .image_sources import PICTURE, RawServer, everything_printed, failure, make_certificate, response
+from .image_sources import PICTURE, RawServer, everything_printed, failure, get, make_certificate, response
 
 # The test plugin replaces both while a test runs; here the real ones are wanted.
 BIND, START = HomeAssistantHTTP.async_bind, HomeAssistantHTTP.start
@@ -63,11 +63,6 @@ async def home(hass: HomeAssistant, http: None) -> str:
     await BIND(hass.http)
     await START(hass.http)
     return f"http://127.0.0.1:{hass.http.server_port}"
-
-
-async def get(hass: HomeAssistant, url: str) -> bytes:
-    """Fetch as the action does."""
-    return await fetch(hass, parse_source(hass, url))
 
 
 @pytest.mark.parametrize("requires_auth", [True, False])
