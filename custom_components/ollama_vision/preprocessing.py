@@ -7,6 +7,7 @@ none of Pillow's settings, which belong to the whole process.
 from dataclasses import dataclass
 import io
 import re
+from tempfile import TemporaryFile
 
 from PIL import (
     AvifImagePlugin,
@@ -162,9 +163,15 @@ def _remade(image: ImageFile.ImageFile, longest_edge: int) -> PreparedImage:
         result = result.transpose(_TRANSPOSES[orientation])
     # Pillow would write what came with the picture, such as its comment.
     result.info = {}
-    encoded = io.BytesIO()
-    result.save(encoded, "JPEG", quality=JPEG_QUALITY)
-    return PreparedImage(data=encoded.getvalue(), mime_type="image/jpeg", width=result.width, height=result.height)
+    return PreparedImage(data=_encode(result), mime_type="image/jpeg", width=result.width, height=result.height)
+
+
+def _encode(image: Image.Image) -> bytes:
+    # Into a real file Pillow encodes without holding the interpreter's lock, which else stops the event loop as well.
+    with TemporaryFile() as file:
+        image.save(file, "JPEG", quality=JPEG_QUALITY)
+        file.seek(0)
+        return file.read()
 
 
 def _fit(size: tuple[int, int], longest_edge: int) -> tuple[int, int]:
