@@ -40,12 +40,13 @@ class RealHomeAssistantError(RuntimeError):
 
 
 class FormError(RealHomeAssistantError):
-    """A step of a flow refused what it was given; `errors` are its keys by field."""
+    """A step of a flow refused what it was given; `errors` are its keys by field, `placeholders` what fills them."""
 
-    def __init__(self, step: str, errors: Mapping[str, str]) -> None:
-        self.step = step
-        self.errors = errors
-        super().__init__(", ".join(f"{field}: {error}" for field, error in errors.items()))
+    def __init__(self, step: Mapping[str, Any]) -> None:
+        self.step: str = step["step_id"]
+        self.errors: dict[str, str] = step["errors"]
+        self.placeholders: dict[str, str] = step.get("description_placeholders") or {}
+        super().__init__(", ".join(f"{field}: {error}" for field, error in self.errors.items()))
 
 
 class RealHomeAssistant:
@@ -160,14 +161,14 @@ class RealHomeAssistant:
         """Return the step that follows an answer to a flow's step; raise FormError where the step refuses it."""
         step: dict[str, Any] = await self.post(f"/api/config/config_entries/flow/{flow['flow_id']}", data)
         if step.get("errors"):
-            raise FormError(step["step_id"], step["errors"])
+            raise FormError(step)
         return step
 
     async def call_action(self, domain: str, action: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the response data of an action."""
-        answer = await self.post(f"/api/services/{domain}/{action}?return_response", data)
-        response: dict[str, Any] = answer["service_response"]
-        return response
+        """Return the response data of an action; raise RealHomeAssistantError with the sentence that a user reads."""
+        call = {"domain": domain, "service": action, "service_data": data, "return_response": True}
+        answer: dict[str, Any] = (await self.command("call_service", **call))["response"]
+        return answer
 
     async def command(self, kind: str, **fields: Any) -> Any:
         """Return the result of a WebSocket command."""
@@ -212,7 +213,7 @@ class RealHomeAssistant:
         if (self.folder / ".storage").exists():
             return
         for name in (".storage", "custom_components", "www"):
-            (self.folder / name).mkdir(parents=True)
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "configuration.yaml").write_text(self._configuration)
         (self.folder / "custom_components/ollama_vision").symlink_to(self._integration.resolve())
         # The first version of this store is the only one that every Home Assistant reads. In YAML the address would
@@ -276,3 +277,12 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
+
+
+def is_free(port: int) -> bool:
+    """Return whether nobody listens at a port of 127.0.0.1."""
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
