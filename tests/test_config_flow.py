@@ -191,6 +191,7 @@ class Trouble(NamedTuple):
     script: Script
     field: str
     error: str
+    patience: float = 30.0
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ class Trouble(NamedTuple):
         pytest.param(Trouble(PAGE, "vision_host", "not_a_model_server"), id="a page for people"),
         pytest.param(Trouble([answer(200, b"{")], "vision_host", "not_a_model_server"), id="broken JSON"),
         pytest.param(Trouble([Step.RESET], "vision_host", "cannot_connect"), id="reset"),
-        pytest.param(Trouble([Step.HANG], "vision_host", "timeout"), id="silent"),
+        pytest.param(Trouble([Step.HANG], "vision_host", "timeout", patience=0.2), id="silent"),
         pytest.param(Trouble(BUSY, "vision_host", "busy"), id="busy"),
         pytest.param(Trouble(FORBIDDEN, "connection", "invalid_auth"), id="forbidden"),
     ],
@@ -211,10 +212,11 @@ async def test_a_server_that_fails_is_said_where_it_is_mended(
     monkeypatch: pytest.MonkeyPatch,
     trouble: Trouble,
 ) -> None:
-    monkeypatch.setattr("custom_components.ollama_vision.model_server.transport.SMALL_TALK_SECONDS", 0.3)
     typed = {"name": "Porch", "connection": {"api": "detect", "api_key": KEY, "verify_ssl": False}}
     async with FaultyServer(trouble.script) as server:
-        form = await submit(hass, await start(hass), vision_host=server.url, **typed)
+        with monkeypatch.context() as hasty:
+            hasty.setattr("custom_components.ollama_vision.model_server.transport.SMALL_TALK_SECONDS", trouble.patience)
+            form = await submit(hass, await start(hass), vision_host=server.url, **typed)
     assert (form["step_id"], form["errors"]) == ("user", {trouble.field: trouble.error})
     assert is_unfolded(form, "connection") is (trouble.field == "connection")
     assert filled(form)["name"] == "Porch"

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
-from homeassistant.config_entries import ConfigFlowResult
+from homeassistant.config_entries import ConfigEntryState, ConfigFlowResult
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.ollama_vision.const import Role
 
 from .common import add_device, entry_data, text_model
 from .flows import KEY, checked, fields, submit, suggestions
@@ -113,6 +115,18 @@ async def test_a_model_that_was_chosen_meanwhile_stays(
     result = await submit(hass, form, vision_api_key=KEY)
     assert result["type"] is FlowResultType.ABORT
     assert entry.data == locked(locked_server, KEY) | {"vision_model": "another"}
+
+
+async def test_a_refused_key_asks_for_another_by_itself(hass: HomeAssistant, locked_server: LlamaServer) -> None:
+    entry = await add_device(hass, locked(locked_server, "old"))
+    (form,) = hass.config_entries.flow.async_progress_by_handler("ollama_vision")
+    assert (form["step_id"], form["context"]["entry_id"]) == ("reauth_confirm", entry.entry_id)
+    result = await submit(hass, form, vision_api_key=KEY)
+    assert result["reason"] == "reauth_successful"
+    await hass.async_block_till_done()
+    assert entry.state is ConfigEntryState.LOADED
+    assert entry.runtime_data.data[Role.VISION].reachable
+    assert not hass.config_entries.flow.async_progress_by_handler("ollama_vision")
 
 
 @pytest.fixture(scope="module")
