@@ -62,6 +62,7 @@ def test_an_answer_that_fits_becomes_data(answer: str, data: dict[str, Any]) -> 
         ("Two people.", "not JSON"),
         ("", "not JSON"),
         ('{"people": ', "not JSON"),
+        ('{"people": 1, "colour": "\\ud83d"}', "not JSON"),
         ("[2]", "not an object"),
         ('{"colour": "red"}', "people"),
         ('{"people": null}', "people"),

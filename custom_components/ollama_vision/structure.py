@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import json
 from typing import Any
 
 from homeassistant.helpers import llm, selector
+from homeassistant.util.json import json_loads
 import probatio
 import voluptuous as vol
 
@@ -33,7 +33,7 @@ class Structure:
     def parse(self, answer: str) -> dict[str, Any]:
         """Return the data of an answer; raise StructureMismatchError where it does not fit."""
         try:
-            data = json.loads(answer)
+            data = json_loads(answer)
         except ValueError as err:
             raise StructureMismatchError(f"not JSON: {err}") from err
         if not isinstance(data, dict):
