@@ -1,5 +1,6 @@
 """Ollama's protocol, against a front that answers as the real one does and against single replies."""
 
+import asyncio
 from base64 import b64encode
 from dataclasses import replace
 import json
@@ -25,7 +26,7 @@ from tests.servers.ollama_front import OllamaFront
 
 from .calls import PICTURES, QUESTION, RED, SILENCE
 from .captures import ReplayServer, Reply
-from .raw_server import RawServer, head, says
+from .raw_server import Connection, RawServer, head, says
 
 BLUE = Picture(data=(PICTURES / "blue.jpg").read_bytes(), mime_type="image/jpeg")
 SCHEMA = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
@@ -196,6 +197,29 @@ async def test_a_model_that_changes(session: ClientSession) -> None:
         changed = as_json({"models": [tag | {"digest": "2", "size": "big"}]})
         replay.replies = {**replay.replies, "/api/tags": changed}
         assert await server.models() == [Model(name="x:latest", vision=False, loaded=False, size=None)]
+
+
+async def test_a_long_list(session: ClientSession) -> None:
+    """However many models there are, the server is asked about four of them at a time."""
+    names = [f"model{number}:latest" for number in range(12)]
+    tags = {"models": [{"name": name, "digest": name} for name in names]}
+    running = most = 0
+
+    async def script(connection: Connection) -> None:
+        nonlocal running, most
+        reply: object = tags if "/api/tags" in connection.request else {}
+        if "/api/show" in connection.request:
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.02)
+            running -= 1
+            reply = {"capabilities": ["vision"]}
+        await connection.send(head(content_type="application/json") + json.dumps(reply).encode())
+
+    async with RawServer(script) as server:
+        models = await client(session, server.url).models()
+    assert [(model.name, model.vision) for model in models] == [(name, True) for name in names]
+    assert most == 4
 
 
 async def test_a_key_that_is_refused_in_between(session: ClientSession) -> None:

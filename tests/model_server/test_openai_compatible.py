@@ -190,9 +190,11 @@ async def test_fields_that_a_server_does_not_know(
 
     async with RawServer(script) as server:
         openai = client(session, server.url)
+        together = await asyncio.gather(*(openai.ask(QUESTION, SILENCE) for _ in range(2)))
+        assert [answer.text for answer in together] == ["A door.", "A door."]
+        assert len(bodies) == 4
         assert (await openai.ask(QUESTION, SILENCE)).text == "A door."
-        assert (await openai.ask(QUESTION, SILENCE)).text == "A door."
-    assert len(bodies) == 3
+    assert len(bodies) == 5
     assert {"chat_template_kwargs", "stream_options"} & bodies[-1].keys() == ({kept} if kept else set())
 
 

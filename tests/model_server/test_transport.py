@@ -6,8 +6,10 @@ from dataclasses import replace
 import socket
 import ssl
 from time import monotonic
+from typing import Any
 
 from aiohttp import ClientSession, TCPConnector
+from aiohttp.abc import AbstractResolver, ResolveResult
 import pytest
 from pytest_socket import socket_allow_hosts
 
@@ -56,10 +58,22 @@ async def test_no_answer_to_a_connection(session: ClientSession, monkeypatch: py
         assert not isinstance(err.value, ModelServerTimeoutError)
 
 
-async def test_an_unknown_name(session: ClientSession) -> None:
+class _KnowsNothing(AbstractResolver):
+    """A name server that knows no name."""
+
+    async def resolve(self, *_args: Any, **_kwargs: Any) -> list[ResolveResult]:
+        """Find nothing."""
+        raise OSError
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def test_an_unknown_name(socket_enabled: None) -> None:
     """A name that nobody knows says so."""
-    with pytest.raises(ModelServerConnectionError, match="the name is not known"):
-        await version(session, "http://ollama-vision.invalid")
+    async with ClientSession(connector=TCPConnector(resolver=_KnowsNothing())) as session:
+        with pytest.raises(ModelServerConnectionError, match="No connection to http://gpu: the name is not known"):
+            await version(session, "http://gpu")
 
 
 async def test_broken_connections(session: ClientSession) -> None:
@@ -213,7 +227,7 @@ async def test_credentials(session: ClientSession) -> None:
     assert await authorization("", None) is None
     assert await authorization("", "") is None
     assert await authorization("", "sk-1") == "Bearer sk-1"
-    assert await authorization("", " sk-1\n") == "Bearer sk-1"
+    assert await authorization("", " sk-1\r\n\0") == "Bearer sk-1"
     assert await authorization("me:pä:ss@", "sk-1") == "Bearer sk-1"
     assert await authorization("me:pä:ss@", None) == f"Basic {b64encode('me:pä:ss'.encode()).decode()}"
     assert await authorization("me@", None) == f"Basic {b64encode(b'me:').decode()}"

@@ -34,7 +34,7 @@ class OpenAIServer(ModelServer):
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._extras = dict(_EXTRAS)
+        self._extras = _EXTRAS
 
     @property
     @override
@@ -66,17 +66,17 @@ class OpenAIServer(ModelServer):
     @override
     async def ask(self, question: Question, silence: Silence) -> Answer:
         while True:
+            extras = self._extras
             try:
-                return await self._ask(question, silence)
+                return await self._ask(question, silence, [*extras.values()])
             except BadResponseError as err:
-                refused = [word for word in self._extras if word in str(err)]
-                if not refused:
+                known = {word: extra for word, extra in extras.items() if word not in str(err)}
+                if len(known) == len(extras):
                     raise
-                for word in refused:
-                    self._extras.pop(word, None)
+                self._extras = known
 
-    async def _ask(self, question: Question, silence: Silence) -> Answer:
-        build = partial(_chat, question, [*self._extras.values()])
+    async def _ask(self, question: Question, silence: Silence, extras: list[dict[str, Any]]) -> Answer:
+        build = partial(_chat, question, extras)
         async with self._transport.stream(
             "v1/chat/completions", build, silence.first_token, in_executor=bool(question.pictures)
         ) as lines:

@@ -124,7 +124,8 @@ class Transport:
             # llama.cpp hangs up after each answer, just when the next question is sent, which is then lost.
             "Connection": "close",
         }
-        secret = api_key = "".join((api_key or "").split())  # a pasted key brings blanks, which no header may hold
+        # A pasted key brings blanks and line ends, which no header may hold.
+        secret = api_key = "".join(char for char in api_key or "" if char.isprintable() and char != " ")
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
         elif address.username is not None:
