@@ -192,7 +192,7 @@ async def test_the_options_reach_the_model(hass: HomeAssistant, ollama_front: Ol
 async def test_a_cold_model_is_loaded_while_the_picture_is_on_its_way(
     hass: HomeAssistant, ollama_front: OllamaFront, red: str
 ) -> None:
-    await add_device(hass, entry_data(ollama_front.url))
+    await add_device(hass, entry_data(ollama_front.url), options={"vision_num_ctx": 4096.0})
 
     await analyze(hass, image_url=red)
     await hass.async_block_till_done(wait_background_tasks=True)
@@ -200,4 +200,4 @@ async def test_a_cold_model_is_loaded_while_the_picture_is_on_its_way(
     await hass.async_block_till_done(wait_background_tasks=True)
 
     loads = [body for body in ollama_front.bodies() if not body.get("messages")]
-    assert [body["keep_alive"] for body in loads] == [-1]
+    assert [(body["keep_alive"], body["options"]) for body in loads] == [(-1, {"num_ctx": 4096})]

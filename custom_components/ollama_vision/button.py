@@ -28,8 +28,7 @@ class ModelButtonDescription(ButtonEntityDescription):
 
 
 def _load(server: ModelManager, coordinator: OllamaVisionCoordinator, role: Role) -> Awaitable[None]:
-    # A keep-alive of nothing would unload the model again at once.
-    return server.load(coordinator.model(role), coordinator.keep_alive(role) or None)
+    return coordinator.async_load(role, server, coordinator.model(role))
 
 
 def _unload(server: ModelManager, coordinator: OllamaVisionCoordinator, role: Role) -> Awaitable[None]:

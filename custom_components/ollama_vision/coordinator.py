@@ -172,18 +172,21 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
         structure: dict[str, Any] | None = None,
     ) -> Question:
         """Return a question to one of the device's models, with what its options say."""
-        options = self.config_entry.options
-        max_tokens, num_ctx = options.get(f"{role}_max_tokens"), options.get(f"{role}_num_ctx")
         return Question(
             model=model or self.model(role),
             prompt=prompt,
             pictures=pictures,
             structure=structure,
             keep_alive=self.keep_alive(role),
-            num_ctx=None if num_ctx is None else int(num_ctx),
-            max_tokens=None if max_tokens is None else int(max_tokens),
-            temperature=options.get(f"{role}_temperature"),
+            num_ctx=self._whole_option(f"{role}_num_ctx"),
+            max_tokens=self._whole_option(f"{role}_max_tokens"),
+            temperature=self.config_entry.options.get(f"{role}_temperature"),
         )
+
+    def _whole_option(self, key: str) -> int | None:
+        """Return an option that a number box, which knows no whole numbers, was filled with."""
+        value = self.config_entry.options.get(key)
+        return None if value is None else int(value)
 
     def known_model(self, role: Role, name: str) -> Model | None:
         """Return what the last poll said of a model."""
@@ -202,12 +205,15 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
 
     async def _warm_up(self, role: Role, server: ModelManager, model: str) -> None:
         try:
-            # A keep-alive of nothing would unload the model before its question comes.
-            await server.load(model, self.keep_alive(role) or None)
+            await self.async_load(role, server, model)
         except ModelServerError:
             _LOGGER.debug("Loading %s ahead failed; its question will say why", model)
         finally:
             self._warming.discard(model)
+
+    async def async_load(self, role: Role, server: ModelManager, model: str) -> None:
+        """Have a server load a model as the questions of a role want it, or else it would be loaded a second time."""
+        await server.load(model, self.keep_alive(role), self._whole_option(f"{role}_num_ctx"))
 
     @callback
     def async_report_answer(self, role: Role, model: str) -> None:

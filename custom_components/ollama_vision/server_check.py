@@ -1,6 +1,7 @@
 """Tests what a person typed about servers and models, before it is saved."""
 
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 from aiohttp import ClientConnectorCertificateError, ClientSSLError
@@ -76,10 +77,11 @@ async def pull_model(server: ModelManager, name: str, report: Callable[[float], 
     """Have the server download a model, and report how far it is from 0 to 1 at every per cent."""
     percent = 0
     try:
-        async for progress in server.pull(name):
-            if progress.fraction is not None and int(progress.fraction * 100) > percent:
-                percent = int(progress.fraction * 100)
-                report(percent / 100)
+        async with aclosing(server.pull(name)) as pull:  # so that whoever cancels this ends the download at once
+            async for progress in pull:
+                if progress.fraction is not None and int(progress.fraction * 100) > percent:
+                    percent = int(progress.fraction * 100)
+                    report(percent / 100)
     except ModelServerError as err:
         raise CheckFailedError("pull_failed", model=name, reason=str(err)) from err
 
