@@ -12,7 +12,7 @@ from custom_components.ollama_vision.const import Role
 
 from .common import add_device, entry_data, text_model
 from .flows import KEY, checked, fields, submit, suggestions
-from .servers.faulty import refusing
+from .servers.faulty import FaultyServer, answer, refusing
 from .servers.llama_server import LlamaServer
 from .servers.ollama_front import OllamaFront
 
@@ -40,6 +40,7 @@ async def test_the_vision_server_refuses(
     assert suggestions(form) == {}
     form = await submit(hass, form, vision_api_key="wrong")
     assert form["errors"] == {"vision_api_key": "invalid_auth"}
+    assert (form["description_placeholders"] or {})["detail"] == "Invalid API Key"
     assert "wrong" not in str(suggestions(form))
     result = await submit(hass, form, vision_api_key=KEY)
     await hass.async_block_till_done()
@@ -104,6 +105,13 @@ async def test_a_server_that_is_off_is_said_at_its_key(hass: HomeAssistant, setu
         form = await submit(hass, await reauthenticate(hass, entry), vision_api_key="new")
     assert form["errors"] == {"vision_api_key": "cannot_connect"}
     assert entry.data["vision_api_key"] == KEY
+
+
+async def test_a_server_that_became_something_else_is_said_at_its_key(hass: HomeAssistant, setups: list[str]) -> None:
+    async with FaultyServer([answer(404, b"404 page not found", "text/plain")]) as server:
+        entry = await add_device(hass, entry_data(server.url, vision_api_key=KEY))
+        form = await submit(hass, await reauthenticate(hass, entry), vision_api_key="new")
+    assert form["errors"] == {"vision_api_key": "not_a_model_server"}
 
 
 async def test_a_model_that_was_chosen_meanwhile_stays(

@@ -256,11 +256,14 @@ class OllamaVisionConfigFlow(ConfigFlow, domain=DOMAIN):
             if not failures:
                 return self._save_keys()
         servers = [ServerSettings.from_entry_data(self._draft, role).label for role in roles]
+        placeholders = {"server": ", ".join(dict.fromkeys(servers))}
+        for failure in failures.values():
+            placeholders |= failure.placeholders
         return self.async_show_form(
             step_id="reauth_confirm",
             data_schema=self.add_suggested_values_to_schema(keys_schema(roles), keys_values(roles, self._draft)),
             errors={f"{role}_{API_KEY}": failure.key for role, failure in failures.items()},
-            description_placeholders={"server": ", ".join(dict.fromkeys(servers))},
+            description_placeholders=placeholders,
         )
 
     async def _async_key_failures(self, roles: list[Role]) -> dict[Role, CheckFailedError]:

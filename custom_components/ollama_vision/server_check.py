@@ -110,7 +110,7 @@ def _cannot_see(name: str, models: list[Model]) -> CheckFailedError:
 def _failed(error: ModelServerError) -> CheckFailedError:
     """Return what a model server's error is in a form, where `detail` is what the server said."""
     if isinstance(error, ModelServerAuthenticationError):
-        return KeyRefusedError("invalid_auth")
+        return KeyRefusedError("invalid_auth", detail=str(error))
     if isinstance(error.__cause__, ClientConnectorCertificateError):
         return ConnectionSettingsError("untrusted_certificate")
     if isinstance(error.__cause__, ClientSSLError):
