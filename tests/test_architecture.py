@@ -65,7 +65,7 @@ def test_the_modules_that_are_named_here_exist() -> None:
     assert set.union(*FLOORS) <= MODULES.keys()
 
 
-@pytest.mark.parametrize("name", filter(is_pure, MODULES))
+@pytest.mark.parametrize("name", [name for name in MODULES if is_pure(name)])
 def test_a_pure_module_imports_no_home_assistant(name: str) -> None:
     outside = {imported.split(".")[0] for imported, dots in imports(name) if not dots}
     assert not outside & {"homeassistant", "voluptuous", "probatio"}

@@ -47,7 +47,7 @@ def tracked() -> list[Path]:
 
 def fields(service: dict[str, Any]) -> dict[str, Any]:
     """Return an action's fields, those in folded sections among them."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, field in (service or {}).get("fields", {}).items():
         found |= field.get("fields", {name: field})
     return found

@@ -51,12 +51,13 @@ def _parse() -> argparse.Namespace:
         "--once", action="store_true", help="end then; print each event as a line of JSON, the last one last"
     )
     parser.add_argument(
-        "--port", type=int, default=0, metavar="N", help="Home Assistant's port (default: 8123, if free)"
+        "--port", type=port_number, default=0, metavar="N", help="Home Assistant's port (default: 8123, if free)"
     )
     return parser.parse_args()
 
 
-def _port(text: str) -> int:
+def port_number(text: str) -> int:
+    """Return a port as typed; raise ValueError where there is none of that number."""
     if not 0 < (port := int(text)) < 1 << 16:
         raise ValueError
     return port

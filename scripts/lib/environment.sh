@@ -103,7 +103,7 @@ ensure_uv() {
 boot_pip() {
   local python
   python=$(command -v python3) || die "Python 3 is missing: install python3 and try again."
-  if "$python" -c 'import ensurepip' 2>/dev/null; then
+  if "$python" -c 'import ensurepip; ensurepip.version()' 2>/dev/null; then
     "$python" -m venv "$DEV/boot" && "$DEV/boot/bin/python" -m pip "$@"
     return
   fi
