@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 import logging
 import time
 from typing import Any, Final
@@ -13,22 +12,11 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.dispatcher import async_dispatcher_send
 from homeassistant.util import dt as dt_util
 
-from .asking import Reply, async_ask
-from .const import (
-    CONF_PICTURE_SIZE,
-    DEFAULT_PICTURE_SIZE,
-    DOMAIN,
-    EVENT_ANALYSIS_FAILED,
-    EVENT_IMAGE_ANALYZED,
-    AnalysisFault,
-    Role,
-)
+from .asking import Reply, async_ask, async_ticket
+from .const import DOMAIN, EVENT_ANALYSIS_FAILED, EVENT_IMAGE_ANALYZED, AnalysisFault, Role
 from .coordinator import OllamaVisionCoordinator
 from .faults import PASSED_OVER, AnalysisError
-from .image_source import ImageSource, ImageSourceError, fetch
-from .model_server.models import Picture
-from .preprocessing import ImageTooLargeError, PreparedImage, PreprocessingError, prepare
-from .request_queue import QueueFullError, QueueStoppedError, Ticket
+from .look import Look, LookRequest, Seen
 from .result import (
     EVENT_BYTES,
     AnalysisResult,
@@ -39,8 +27,7 @@ from .result import (
     fitted,
     result_signal,
 )
-from .structure import Structure, readable
-from .tasks import FINE_DETAIL_EDGE
+from .structure import readable
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -52,25 +39,13 @@ NO_TEXT_MODEL: Final = "no_text_model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnalysisRequest:
-    """What to analyze and how; `prompt` and `text_prompt` are ready to be sent, but for `{description}`."""
+class AnalysisRequest(LookRequest):
+    """What to analyze and how; `text_prompt` is ready to be sent, but for `{description}`."""
 
     image_name: str
-    sources: tuple[ImageSource, ...]
-    prompt: str
     text_prompt: str
     use_text_model: bool = False
-    structure: Structure | None = None
     plain_field: str | None = None
-    fine_detail: bool = False
-    model: str | None = None
-    fresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    image: PreparedImage
-    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +75,7 @@ class Analysis:
         self._context = context
         self._started = time.monotonic()
         self._attempts: list[Attempt] = []
-        self._downloads: asyncio.Task[list[bytes]] | None = None
+        self._look = Look(hass, request)
         self.accepted: asyncio.Future[None] = hass.loop.create_future()
 
     async def async_run(self) -> dict[str, Any]:
@@ -117,8 +92,7 @@ class Analysis:
                 self._fire_failure(self._devices[0], stopping)
             raise
         finally:
-            if self._downloads:
-                self._downloads.cancel()
+            self._look.close()
 
     async def _on_first_able(self) -> dict[str, Any]:
         *others, last = self._devices
@@ -161,62 +135,13 @@ class Analysis:
             raise
 
     async def _steps(self, coordinator: OllamaVisionCoordinator) -> dict[str, Any]:
-        try:
-            queue = coordinator.connections[Role.VISION].queue
-            async with queue.ticket(coordinator.config_entry.entry_id) as ticket:
-                if not self.accepted.done():
-                    self.accepted.set_result(None)
-                coordinator.async_warm_up(Role.VISION, self._request.model or coordinator.model(Role.VISION))
-                async with ticket.preparing():
-                    prepared = await self._prepare(coordinator)
-                reply = await self._ask_vision(coordinator, ticket, prepared)
-            rewriting = await self._ask_text(coordinator, self._plain(reply))
-        except QueueFullError as err:
-            raise AnalysisError(AnalysisFault.BUSY, "queue_full", device=coordinator.name) from err
-        except QueueStoppedError as err:
-            raise AnalysisError(AnalysisFault.STOPPING, device=coordinator.name) from err
-        return await self._publish(coordinator, prepared[0].image, reply, rewriting)
+        seen = await self._look.async_ask(coordinator, self._accept)
+        rewriting = await self._ask_text(coordinator, self._plain(seen.reply))
+        return await self._publish(coordinator, seen, rewriting)
 
-    async def _prepare(self, coordinator: OllamaVisionCoordinator) -> list[_Prepared]:
-        """Fetch the pictures, once for all devices, and prepare them as this device wants them."""
-        if self._downloads is None:
-            self._downloads = self._hass.async_create_background_task(
-                _fetch_all(self._hass, self._request.sources), f"{DOMAIN} fetch {self._request.image_name}"
-            )
-        edge = int(coordinator.config_entry.options.get(CONF_PICTURE_SIZE, DEFAULT_PICTURE_SIZE))
-        if self._request.fine_detail:
-            edge = max(edge, FINE_DETAIL_EDGE)
-        try:
-            pictures = await asyncio.shield(self._downloads)
-            return await self._hass.async_add_executor_job(_prepare_all, pictures, edge)
-        except ImageSourceError as err:
-            raise AnalysisError(err.fault, err.translation_key, **err.placeholders) from err
-        except ImageTooLargeError as err:
-            raise AnalysisError(AnalysisFault.IMAGE_TOO_LARGE, "picture_too_large", detail=str(err)) from err
-        except PreprocessingError as err:
-            image_url = self._request.sources[0].public_url
-            raise AnalysisError(AnalysisFault.NOT_AN_IMAGE, image_url=image_url, detail=str(err)) from err
-
-    async def _ask_vision(
-        self, coordinator: OllamaVisionCoordinator, ticket: Ticket, prepared: list[_Prepared]
-    ) -> Reply:
-        request = self._request
-        question = coordinator.question(
-            Role.VISION,
-            request.prompt,
-            model=request.model,
-            pictures=tuple(Picture(data=one.image.data, mime_type=one.image.mime_type) for one in prepared),
-            structure=request.structure.json_schema if request.structure else None,
-        )
-        return await async_ask(
-            coordinator,
-            Role.VISION,
-            question,
-            ticket=ticket,
-            digests=tuple(one.digest for one in prepared),
-            structure=request.structure,
-            fresh=request.fresh,
-        )
+    def _accept(self) -> None:
+        if not self.accepted.done():
+            self.accepted.set_result(None)
 
     async def _ask_text(self, coordinator: OllamaVisionCoordinator, description: str) -> _Rewriting:
         """Have the text model rewrite the description; where it fails, say why and go on without it."""
@@ -228,11 +153,12 @@ class Analysis:
         prompt = self._request.text_prompt.replace("{description}", description)
         model = coordinator.model(Role.TEXT)
         question = coordinator.question(Role.TEXT, prompt)
-        queue = coordinator.connections[Role.TEXT].queue
         try:
-            async with queue.ticket(coordinator.config_entry.entry_id, urgent=True) as ticket:
+            async with async_ticket(coordinator, Role.TEXT, urgent=True) as ticket:
                 reply = await async_ask(coordinator, Role.TEXT, question, ticket=ticket, fresh=self._request.fresh)
         except AnalysisError as err:
+            if err.fault is AnalysisFault.STOPPING:
+                raise
             return _Rewriting(prompt=prompt, error=err.fault, model=model)
         return _Rewriting(prompt=prompt, text=reply.answer.text, model=model)
 
@@ -243,15 +169,9 @@ class Analysis:
         plain = self._request.plain_field
         return str(reply.data[plain]) if plain else readable(reply.data)
 
-    async def _publish(
-        self,
-        coordinator: OllamaVisionCoordinator,
-        picture: PreparedImage,
-        reply: Reply,
-        rewriting: _Rewriting,
-    ) -> dict[str, Any]:
+    async def _publish(self, coordinator: OllamaVisionCoordinator, seen: Seen, rewriting: _Rewriting) -> dict[str, Any]:
         """Store the result, show it, fire its event: in this order, so that the event finds everything there."""
-        entry, request = coordinator.config_entry, self._request
+        entry, request, reply = coordinator.config_entry, self._request, seen.reply
         result = AnalysisResult(
             result_id=coordinator.history.new_result_id(),
             integration_id=entry.entry_id,
@@ -272,7 +192,7 @@ class Analysis:
             timestamp=dt_util.now().isoformat(),
             attempts=tuple(self._attempts),
         )
-        await coordinator.history.async_add(result, picture.data, picture.mime_type)
+        await coordinator.history.async_add(result, seen.picture.data, seen.picture.mime_type)
         publication = Publication(result)
         async_dispatcher_send(self._hass, result_signal(entry.entry_id), publication)
         if publication.pending:
@@ -310,19 +230,3 @@ def device_id(hass: HomeAssistant, coordinator: OllamaVisionCoordinator) -> str 
     entry_id = coordinator.config_entry.entry_id
     device = dr.async_get(hass).async_get_device_by_identifier((DOMAIN, entry_id), entry_id)
     return device.id if device else None
-
-
-async def _fetch_all(hass: HomeAssistant, sources: Sequence[ImageSource]) -> list[bytes]:
-    """Fetch all pictures of one question at once; raise the first one's error when all have ended."""
-    fetched = await asyncio.gather(*(fetch(hass, source) for source in sources), return_exceptions=True)
-    pictures: list[bytes] = []
-    for one in fetched:
-        if isinstance(one, BaseException):
-            raise one
-        pictures.append(one)
-    return pictures
-
-
-def _prepare_all(pictures: Sequence[bytes], longest_edge: int) -> list[_Prepared]:
-    images = [prepare(picture, longest_edge=longest_edge) for picture in pictures]
-    return [_Prepared(image, sha256(image.data).hexdigest()) for image in images]

@@ -1,7 +1,8 @@
 """One question to one of a device's models: remembered or in line, tried again while the server is busy, checked."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 import time
 from typing import Any, Final
@@ -12,7 +13,7 @@ from .coordinator import OllamaVisionCoordinator
 from .faults import AnalysisError, from_server_error
 from .model_server.errors import ModelCannotSeeError, ModelServerBusyError, ModelServerError
 from .model_server.models import Answer, Question
-from .request_queue import RateLimitError, Ticket
+from .request_queue import QueueFullError, QueueStoppedError, RateLimitError, Ticket
 from .structure import Structure, StructureMismatchError
 
 # Seconds before each further try at a server that is busy, and the longest that one may ask to wait.
@@ -27,6 +28,24 @@ class Reply:
     answer: Answer
     data: dict[str, Any] | None
     cached: bool
+
+
+@asynccontextmanager
+async def async_ticket(
+    coordinator: OllamaVisionCoordinator, role: Role, *, urgent: bool = False
+) -> AsyncIterator[Ticket]:
+    """Take a place in the line to a device's server and keep it for the block.
+
+    Raises AnalysisError where too many wait, and out of the block where the device unloads. See `RequestQueue.ticket`.
+    """
+    queue = coordinator.connections[role].queue
+    try:
+        async with queue.ticket(coordinator.config_entry.entry_id, urgent=urgent) as ticket:
+            yield ticket
+    except QueueFullError as err:
+        raise AnalysisError(AnalysisFault.BUSY, "queue_full", device=coordinator.name) from err
+    except QueueStoppedError as err:
+        raise AnalysisError(AnalysisFault.STOPPING, device=coordinator.name) from err
 
 
 async def async_ask(  # noqa: PLR0913  (a question has that many sides, and all are named)
@@ -71,8 +90,9 @@ class _Asking:
     async def checked(self, question: Question, structure: Structure | None) -> Answer:
         """Ask until the answer fits its structure, twice at most."""
         if question.pictures:
-            await self._require_sight(question.model)
+            # First, so that the limit also holds for those who are asked when this server is away.
             self.coordinator.rate_limit.acquire()
+            await self._require_sight(question.model)
         answer = await self._ask_in_turn(question)
         if structure is None:
             return answer
