@@ -82,7 +82,7 @@ class AnswerCache[T]:
         async def run() -> T:
             return await ask()
 
-        call = _Call(asyncio.create_task(run()))
+        call = _Call(asyncio.create_task(run(), eager_start=True))
         self._calls[key] = call
         call.task.add_done_callback(partial(self._finish, key, call))
         return call

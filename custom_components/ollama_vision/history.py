@@ -141,7 +141,8 @@ class History:
     def _remove_excess(self, now: datetime) -> tuple[list[StoredResult], list[StoredResult]]:
         """Remove results, and pictures alone, over the limits; all count, the latest of a name stays. Blocks."""
         latest = {result.result_id for result in self._latest.values()}
-        oldest = now - timedelta(days=self._limits.days)
+        # Ids sort by time; reading the time out of hundreds of them would take longer than all the rest.
+        oldest = ulid_at_time((now - timedelta(days=self._limits.days)).timestamp())
         results: list[StoredResult] = []
         pictures: list[StoredResult] = []
         picture_bytes = 0
@@ -150,7 +151,7 @@ class History:
             picture_bytes += stored.picture_bytes
             if result_id in latest:
                 continue
-            if rank >= self._limits.results or stored.time < oldest:
+            if rank >= self._limits.results or result_id < oldest:
                 results.append(stored)
             elif stored.mime_type and picture_bytes > self._limits.megabytes * 1_000_000:
                 pictures.append(stored)

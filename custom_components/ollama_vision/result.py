@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from typing import Any, Self
 
 from homeassistant.helpers.json import json_bytes
@@ -57,7 +58,7 @@ class AnalysisResult:
     @property
     def slug(self) -> str:
         """Return what unique ids hold of the image's name."""
-        return slugify(self.image_name)
+        return _slug(self.image_name)
 
     @property
     def picture(self) -> str:
@@ -131,6 +132,12 @@ def failure_signal(entry_id: str) -> SignalType[Failure]:
 def result_signal(entry_id: str) -> SignalType[Publication]:
     """Return the signal on which the results of one entry go out."""
     return SignalType(f"{DOMAIN}_{entry_id}_result")
+
+
+@lru_cache(maxsize=4096)
+def _slug(image_name: str) -> str:
+    """Return a name's slug; every entity of a device asks for it at every result."""
+    return slugify(image_name)
 
 
 def has_slug(image_name: str) -> bool:
