@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from homeassistant.core import HomeAssistant
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 import pytest
@@ -77,9 +77,14 @@ async def test_the_sensor_is_there_when_its_first_event_is(
     hass: HomeAssistant, ollama_front: OllamaFront, pictures: str
 ) -> None:
     seen: list[str] = []
-    hass.bus.async_listen(
-        EVENT_IMAGE_ANALYZED, lambda event: seen.append(hass.states.get(event.data["entity_id"]).state)
-    )
+
+    @callback
+    def look(event: Event) -> None:
+        state = hass.states.get(event.data["entity_id"])
+        assert state is not None
+        seen.append(state.state)
+
+    hass.bus.async_listen(EVENT_IMAGE_ANALYZED, look)
     await add_device(hass, entry_data(ollama_front.url))
 
     await analyze(hass, image_url=f"{pictures}/red.jpg")

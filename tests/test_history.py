@@ -315,7 +315,7 @@ def damaged_contents() -> Iterator[Any]:
     yield pytest.param(b"\x00" * 500, id="zeros")
     yield pytest.param(b"\xff\xfe\x80", id="no text")
     yield pytest.param(b"[" * 100_000, id="deep")
-    for name, content in {
+    contents: dict[str, Any] = {
         "a list": [],
         "null": None,
         "something else's": {"version": 1, "data": {}},
@@ -331,7 +331,8 @@ def damaged_contents() -> Iterator[Any]:
         "no time zone": whole | {"timestamp": "2026-11-20T12:00:00"},
         "another id": whole | {"result_id": a_result(time=NOW + DAY).result_id},
         "another name": whole | {"image_name": "Garden"},
-    }.items():
+    }
+    for name, content in contents.items():
         yield pytest.param(json.dumps(content).encode(), id=name)
 
 

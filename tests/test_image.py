@@ -124,5 +124,9 @@ async def test_two_devices_keep_their_pictures_apart(hass: HomeAssistant, ollama
     await add_device(hass, entry_data(ollama_front.url, name="Down"))
     await analyze(hass, image_url=data_url(RED))
     assert hass.states.async_entity_ids("image") == ["image.up_front_door"]
-    assert hass.states.get("image.up_front_door").attributes["friendly_name"] == "Up Front door"
-    assert er.async_get(hass).async_get("image.up_front_door").config_entry_id == first.entry_id
+    state = hass.states.get("image.up_front_door")
+    entity = er.async_get(hass).async_get("image.up_front_door")
+    assert state is not None
+    assert entity is not None
+    assert state.attributes["friendly_name"] == "Up Front door"
+    assert entity.config_entry_id == first.entry_id

@@ -62,13 +62,14 @@ class PictureImage(image.ImageEntity):
         return await self._answer()
 
 
-async def add_entities(hass: HomeAssistant, answer: Answer) -> list[PictureCamera | PictureImage]:
+async def add_entities(hass: HomeAssistant, answer: Answer) -> tuple[PictureCamera, PictureImage]:
     """Add `camera.porch` and `image.porch`."""
     for domain in ("camera", "image"):
         assert await async_setup_component(hass, domain, {})
-    entities = [PictureCamera("porch", answer), PictureImage(hass, "porch", answer)]
-    for entity, key in zip(entities, (camera.const.DATA_COMPONENT, image.const.DATA_COMPONENT), strict=True):
-        await hass.data[key].async_add_entities([entity])
+    cameras, images = hass.data[camera.const.DATA_COMPONENT], hass.data[image.const.DATA_COMPONENT]
+    entities = PictureCamera("porch", answer), PictureImage(hass, "porch", answer)
+    await cameras.async_add_entities([entities[0]])
+    await images.async_add_entities([entities[1]])
     return entities
 
 

@@ -134,10 +134,11 @@ async def test_a_user_who_is_gone_may_nothing(hass: HomeAssistant) -> None:
 
 async def stranger(hass: HomeAssistant) -> User:
     """Return a user without any right."""
-    return MockUser().add_to_hass(hass)
+    user: User = MockUser().add_to_hass(hass)
+    return user
 
 
-async def allowed_to_read(hass: HomeAssistant, entity_id: str) -> User:
+async def allowed_to_read(hass: HomeAssistant, entity_id: str) -> MockUser:
     """Return a user who may read this entity, and no other."""
     user = MockUser().add_to_hass(hass)
     user.mock_policy({"entities": {"entity_ids": {entity_id: {"read": True}}}})

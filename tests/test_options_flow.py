@@ -56,7 +56,7 @@ async def test_every_option_has_its_default(hass: HomeAssistant, setups: list[st
 
 async def test_options_are_kept_and_loaded(hass: HomeAssistant, setups: list[str]) -> None:
     entry = await add_device(hass, DEVICE | text_model("192.0.2.8"))
-    typed = {
+    typed: dict[str, dict[str, Any]] = {
         "asking": {
             "picture_size": 512,
             "concurrency": 2,

@@ -87,7 +87,14 @@ def move_in(house: Path, server: str) -> None:
     registry = json.loads((house / ".storage/core.config_entries").read_text())
     registry["data"]["entries"] += entries
     (house / ".storage/core.config_entries").write_text(json.dumps(registry))
-    area = {"aliases": [], "icon": None, "id": "front", "name": "Front", "normalized_name": "front", "picture": None}
+    area: dict[str, object] = {
+        "aliases": [],
+        "icon": None,
+        "id": "front",
+        "name": "Front",
+        "normalized_name": "front",
+        "picture": None,
+    }
     store(house, "core.area_registry", {"areas": [area]})
     devices = [old_device(PORCH, "Porch", "front"), old_device(YARD, "Yard"), old_device(OLD, "Old")]
     store(house, "core.device_registry", {"devices": devices})

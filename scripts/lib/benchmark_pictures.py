@@ -20,7 +20,7 @@ from PIL import Image
 
 # The module alone: its package brings in all of Home Assistant, and the memory that takes.
 sys.path.append(str(Path(__file__).parents[2] / "custom_components" / "ollama_vision"))
-from preprocessing import prepare
+from preprocessing import prepare  # type: ignore[import-not-found]  # by the line above
 
 RUNS = 30
 HEARTBEAT = 0.001  # seconds

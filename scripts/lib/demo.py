@@ -99,7 +99,7 @@ def show(event: dict[str, Any]) -> None:
 async def _stay(house: RealHomeAssistant) -> None:
     print(f"See it in the browser: {house.url}  (user {USERNAME}, password {PASSWORD})")
     print(f"  the device and its sensors   {house.url}/config/integrations/integration/ollama_vision")
-    print(f"  the action, to try it        {house.url}/developer-tools/action")
+    print(f"  the action, to try it        {house.url}/config/tools/action")
     print("Ctrl-C ends it all.", flush=True)
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
