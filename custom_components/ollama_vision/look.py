@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+import os
 
 from homeassistant.core import HomeAssistant
+from homeassistant.util.hass_dict import HassKey
 
 from .asking import Reply, async_ask, async_ticket
 from .const import CONF_PICTURE_SIZE, DEFAULT_PICTURE_SIZE, DOMAIN, AnalysisFault, Role
@@ -16,6 +18,8 @@ from .model_server.models import Picture
 from .preprocessing import ImageTooLargeError, PreparedImage, PreprocessingError, prepare
 from .structure import Structure
 from .tasks import FINE_DETAIL_EDGE
+
+_PROCESSORS: HassKey[asyncio.Semaphore] = HassKey(f"{DOMAIN}_processors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +106,8 @@ class Look:
             edge = max(edge, FINE_DETAIL_EDGE)
         try:
             pictures = await asyncio.shield(self._downloads)
-            return await self._hass.async_add_executor_job(_prepare_all, pictures, edge)
+            async with _processors(self._hass):
+                return await self._hass.async_add_executor_job(_prepare_all, pictures, edge)
         except ImageSourceError as err:
             raise AnalysisError(err.fault, err.translation_key, **err.placeholders) from err
         except ImageTooLargeError as err:
@@ -121,6 +126,11 @@ async def _fetch_all(hass: HomeAssistant, sources: Sequence[ImageSource]) -> lis
             raise one
         pictures.append(one)
     return pictures
+
+
+def _processors(hass: HomeAssistant) -> asyncio.Semaphore:
+    """Limit the pictures prepared at a time: a processor stays for the event loop, which feeds the server."""
+    return hass.data.setdefault(_PROCESSORS, asyncio.Semaphore(max(1, (os.process_cpu_count() or 1) - 1)))
 
 
 def _prepare_all(pictures: Sequence[bytes], longest_edge: int) -> list[_Prepared]:
