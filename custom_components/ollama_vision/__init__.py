@@ -33,7 +33,11 @@ async def async_setup_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntry)
     await coordinator.async_refresh()
     entry.runtime_data = coordinator
     await async_setup_forgetting(hass, entry)
-    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    coordinator.platforms = PLATFORMS
+    if "conversation" in hass.config.components:
+        # What AI tasks need would be set up with the platform, and with it all voice commands, which nobody asked for.
+        coordinator.platforms = [*PLATFORMS, Platform.AI_TASK]
+    await hass.config_entries.async_forward_entry_setups(entry, coordinator.platforms)
     async_watch_models(hass, entry)
     return True
 
@@ -48,7 +52,7 @@ async def async_migrate_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntr
 
 async def async_unload_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntry) -> bool:
     """Unload a device; its requests end by themselves."""
-    return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+    return await hass.config_entries.async_unload_platforms(entry, entry.runtime_data.platforms)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntry) -> None:

@@ -8,7 +8,7 @@ import logging
 from typing import Any, Final, Self, cast, override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import EVENT_HOMEASSISTANT_STOP
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util.hass_dict import HassKey
@@ -127,6 +127,7 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
             next_token=options.get(CONF_SILENCE_NEXT_TOKEN, DEFAULT_SILENCE_NEXT_TOKEN),
         )
         self.statistics = Statistics()
+        self.platforms: list[Platform] = []
         self.connections = {role: self._connect(server) for role, server in servers.items()}
         self.data = dict.fromkeys(servers, ServerHealth())
         self._warming: set[str] = set()

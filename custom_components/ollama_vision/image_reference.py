@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from ipaddress import ip_address
+from pathlib import Path
 import posixpath
 import re
 from typing import Final
@@ -69,6 +70,11 @@ def entity_source(entity_id: str) -> ImageSource:
     """Return the picture of a camera or image entity."""
     path = f"/api/{split_entity_id(entity_id)[0]}_proxy/{entity_id}"
     return ImageSource(Kind.ENTITY, entity_id, path, entity_id=entity_id)
+
+
+def file_source(path: Path, media_id: str) -> ImageSource:
+    """Return the picture in a file that somebody else has found for a media source's id."""
+    return ImageSource(Kind.MEDIA_FILE, str(path), public_url(media_id))
 
 
 def parse_source(hass: HomeAssistant, value: str) -> ImageSource:

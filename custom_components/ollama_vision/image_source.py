@@ -20,9 +20,17 @@ from yarl import URL
 from .const import AnalysisFault
 from .image_download import download
 from .image_errors import MAX_BYTES, ImageSourceError, too_large
-from .image_reference import ImageSource, Kind, entity_source, parse_source
+from .image_reference import ImageSource, Kind, entity_source, file_source, parse_source
 
-__all__ = ["ImageSource", "ImageSourceError", "check_permission", "entity_source", "fetch", "parse_source"]
+__all__ = [
+    "ImageSource",
+    "ImageSourceError",
+    "check_permission",
+    "entity_source",
+    "fetch",
+    "file_source",
+    "parse_source",
+]
 
 TOTAL_SECONDS: Final = 30
 LATE_DELAYS: Final = (0.5, 1, 1.5, 2)

@@ -36,6 +36,10 @@ class Structure:
             data = json_loads(answer)
         except ValueError as err:
             raise StructureMismatchError(f"not JSON: {err}") from err
+        return self.check(data)
+
+    def check(self, data: Any) -> dict[str, Any]:
+        """Return data that fits; raise StructureMismatchError where it does not."""
         if not isinstance(data, dict):
             raise StructureMismatchError("not an object")
         # A model says null for what it does not know, where the structure wants the field left out.
@@ -58,7 +62,11 @@ def structure(value: Any) -> Structure:
         valid = _FIELD(field)
         marker = vol.Required if valid["required"] else vol.Optional
         fields[marker(key, description=valid.get("description"))] = selector.selector(valid["selector"])
-    schema = vol.Schema(fields)
+    return structure_of(vol.Schema(fields))
+
+
+def structure_of(schema: vol.Schema) -> Structure:
+    """Return the structure of a schema whose fields have selectors, as AI tasks come with."""
     json_schema = probatio.to_openapi(schema, custom_serializer=llm.selector_serializer, openapi_version="3.1.0")
     return Structure(schema, json_schema)
 
