@@ -47,7 +47,7 @@ unlock() { exec 9>&-; }
 
 install_venv() {
   ensure_python
-  say "Installing $1 …"
+  say "Installing $(wc -l <"$2") packages for $1, which can take some minutes …"
   rm -f "$VENV/pins.txt"
   works "$VENV/bin/python" || "$UV" venv --quiet --no-project --no-config --clear --python "$PYTHON" "$VENV"
   "$UV" pip sync --quiet --no-config --python "$VENV/bin/python" "$2" ||
