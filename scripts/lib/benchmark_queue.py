@@ -44,7 +44,6 @@ MOST_FOR_COLD = 2.3  # seconds
 PICTURE_AWAY = 1.5  # seconds
 THUMBNAILS = 100
 MOST_ADDED = 4.0  # milliseconds
-PAUSE = 0.05  # seconds, for what goes on after an answer
 REQUESTS = 10_000
 AT_ONCE = 200
 REQUESTS_BEFORE = 2_000  # enough to fill the history, the answers in memory and the allocator
@@ -218,9 +217,8 @@ async def adds_little(house: House) -> Row:
     for number in range(-10, THUMBNAILS):  # the first ones warm up
         url = house.picture("thumbnail", 100 + number)
         by_hand, _ = await timed(plain_way(house, url))
-        await asyncio.sleep(PAUSE)
         action, _ = await timed(house.analyze(device, url))
-        await asyncio.sleep(PAUSE)
+        await house.hass.async_block_till_done()  # what goes on after an answer is not the next one's
         if number >= 0:
             plain.append(by_hand * 1000)
             ours.append(action * 1000)
