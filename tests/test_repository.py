@@ -1,7 +1,7 @@
 """The files around the code say the same as the code, and what Home Assistant and HACS read is as they want it."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import json
 from pathlib import Path
 import re
@@ -196,23 +196,24 @@ def test_every_sentence_of_an_exception_is_said() -> None:
     assert not [key for key in ENGLISH["exceptions"] if key not in faults and not says(ALL_WORDS, key)]
 
 
+def spoken(places: Iterable[ast.AST]) -> set[str]:
+    """Return the keys of sentences in the arguments of a call or the row of a table: a fault alone has its own name."""
+    nodes = list(places)
+    keys = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    faults = {node.attr for node in nodes if isinstance(node, ast.Attribute)} & set(AnalysisFault.__members__)
+    return keys or {AnalysisFault[fault].value for fault in faults}
+
+
 def test_every_exception_has_a_sentence() -> None:
     keys = set()
     for call in calls(
-        "AnalysisError", "ImageSourceError", "HomeAssistantError", "ServiceValidationError", "error", "_invalid"
+        "AnalysisError", "HomeAssistantError", "ImageSourceError", "ServiceValidationError", "error", "_invalid"
     ):
-        named = [keyword.value for keyword in call.keywords if keyword.arg in {"key", "translation_key"}]
-        keys |= {
-            node.value
-            for node in (*call.args, *named)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        }
-        # A fault alone has the sentence of its name.
-        if len(call.args) == 1 and isinstance(call.args[0], ast.Attribute) and not named:
-            keys |= (
-                {AnalysisFault[call.args[0].attr].value} if call.args[0].attr in AnalysisFault.__members__ else set()
-            )
-    assert len(keys) > 20
+        keys |= spoken([*call.args, *(word.value for word in call.keywords if word.arg in {"key", "translation_key"})])
+    for row in ast.walk(TREES["faults"]):
+        if isinstance(row, ast.Tuple):
+            keys |= spoken(row.elts)
+    assert {"cannot_connect", "no_device", "stopping"} <= keys
     assert keys <= ENGLISH["exceptions"].keys()
 
 
