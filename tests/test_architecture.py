@@ -23,7 +23,7 @@ FLOORS = (
         *("image_download", "image_reference", "image_source", "result_files", "history"),
         *("server_settings", "server_check", "coordinator"),
     },
-    {"asking", "look", "analysis", "forgetting"},
+    {"asking", "look", "fallback", "analysis", "forgetting"},
 )
 
 

@@ -15,6 +15,7 @@ from homeassistant.util import dt as dt_util
 from .asking import Reply, async_ask, async_ticket
 from .const import DOMAIN, EVENT_ANALYSIS_FAILED, EVENT_IMAGE_ANALYZED, AnalysisFault, Role
 from .coordinator import OllamaVisionCoordinator
+from .fallback import FallbackError, async_ask_fallback, fallback_entity
 from .faults import PASSED_OVER, AnalysisError
 from .look import Look, LookRequest, Seen
 from .result import (
@@ -103,12 +104,51 @@ class Analysis:
                 if err.fault not in PASSED_OVER:
                     self._fire_failure(device, err)
                     raise
-                self._attempts.append(Attempt(device_id=device_id(self._hass, device), error=err.fault))
+                self._pass_over(device, err)
         try:
-            return await self._on_device(last)
+            return await self._on_last(last)
         except AnalysisError as err:
             self._fire_failure(last, err)
             raise
+
+    def _pass_over(self, device: OllamaVisionCoordinator, err: AnalysisError) -> None:
+        self._attempts.append(Attempt(device_id=device_id(self._hass, device), error=err.fault))
+
+    async def _on_last(self, last: OllamaVisionCoordinator) -> dict[str, Any]:
+        """Ask the last device, and where its server does not get to it, the AI task that one of the devices names."""
+        try:
+            return await self._on_device(last)
+        except AnalysisError as err:
+            named = ((device, fallback_entity(device)) for device in self._devices)
+            owner, entity_id = next((each for each in named if each[1]), (last, None))
+            if err.fault not in PASSED_OVER or entity_id is None:
+                raise
+            self._pass_over(last, err)
+            if event := await self._on_fallback(owner, entity_id):
+                return event
+            raise
+
+    async def _on_fallback(self, owner: OllamaVisionCoordinator, entity_id: str) -> dict[str, Any] | None:
+        """Ask an AI task for the device whose option names it; return None where that fails too.
+
+        It takes a place in the line to the device's server, so that it ends with the device, and so that a line which
+        is too long for that server does not go on to another one.
+        """
+        try:
+            async with async_ticket(owner, Role.VISION) as ticket:
+                self._accept()
+                async with ticket.preparing():
+                    pictures = await self._look.async_pictures(owner)
+                reply = await async_ask_fallback(self._hass, entity_id, self._request, pictures)
+        except (AnalysisError, FallbackError) as err:
+            if err.fault is AnalysisFault.STOPPING:
+                raise
+            _LOGGER.warning("Asking %s about %s failed: %s", entity_id, self._request.image_name, err)
+            entity = er.async_get(self._hass).async_get(entity_id)
+            self._attempts.append(Attempt(device_id=entity.device_id if entity else None, error=err.fault))
+            return None
+        rewriting = await self._ask_text(owner, self._plain(reply))
+        return await self._publish(owner, Seen(pictures[0], reply), rewriting)
 
     async def async_start(self) -> None:
         """Run in the background; return when a device has taken the request, or raise that none does."""

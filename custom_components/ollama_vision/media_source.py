@@ -19,6 +19,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.translation import async_get_translations
 from homeassistant.util import dt as dt_util
 
+from . import fallback
 from .const import DEFAULT_NAME, DOMAIN
 from .coordinator import OllamaVisionConfigEntry
 from .history import History
@@ -45,6 +46,9 @@ class OllamaVisionMediaSource(MediaSource):
     @override
     async def async_resolve_media(self, item: MediaSourceItem) -> PlayMedia:
         match item.identifier.split("/"):
+            case [fallback.LENT, key] if file := fallback.lent_picture(self.hass, key):
+                path, mime_type = file
+                return PlayMedia("", mime_type, path=path)  # for who reads files, and so without an address
             case [entry_id, "picture", result_id] if entry := self._entry(entry_id):
                 if file := entry.runtime_data.history.picture_file(result_id):
                     path, mime_type = file
