@@ -267,3 +267,9 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
             else:
                 _LOGGER.warning("%s cannot be reached: %s", where, error or "no answer")
         return health
+
+
+def loaded_devices(hass: HomeAssistant) -> list[OllamaVisionCoordinator]:
+    """Return the devices that are loaded, in the order of their creation, which is the order of preference."""
+    entries: list[OllamaVisionConfigEntry] = hass.config_entries.async_loaded_entries(DOMAIN)
+    return [entry.runtime_data for entry in sorted(entries, key=lambda entry: entry.created_at)]

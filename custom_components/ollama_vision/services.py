@@ -17,7 +17,7 @@ import voluptuous as vol
 
 from .analysis import Analysis, AnalysisRequest, device_id
 from .const import DOMAIN
-from .coordinator import OllamaVisionConfigEntry, OllamaVisionCoordinator
+from .coordinator import OllamaVisionConfigEntry, OllamaVisionCoordinator, loaded_devices
 from .forgetting import async_forget, known_slugs
 from .image_source import ImageSource, ImageSourceError, check_permission, entity_source, parse_source
 from .model_server.names import same_model
@@ -269,10 +269,9 @@ def _entries(hass: HomeAssistant, device_ids: Sequence[str] | None) -> list[Olla
     """Return the devices to ask, in order: those named, else all in the order of their creation."""
     if device_ids is not None:
         return [_entry_of_device(hass, device_id) for device_id in device_ids]
-    entries: list[OllamaVisionConfigEntry] = hass.config_entries.async_loaded_entries(DOMAIN)
-    if not entries:
+    if not (devices := loaded_devices(hass)):
         raise _invalid("no_device")
-    return sorted(entries, key=lambda entry: entry.created_at)
+    return [device.config_entry for device in devices]
 
 
 def _entry_of_device(hass: HomeAssistant, device_id: str) -> OllamaVisionConfigEntry:
