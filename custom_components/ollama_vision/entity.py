@@ -51,8 +51,8 @@ class NamedPictureEntity(Entity):
     def __init__(self, coordinator: OllamaVisionCoordinator, slug: str, name: str) -> None:
         """Show nothing until a result is there."""
         self.coordinator = coordinator
-        self.slug = slug
-        self.shown: asyncio.Future[None] = coordinator.hass.loop.create_future()
+        self.on_gone: Callable[[], None] | None = None
+        self._shown: asyncio.Future[None] | None = None
         self._attr_name = name
         self._attr_unique_id = f"{coordinator.config_entry.entry_id}_{slug}"
         self._attr_device_info = device_info(coordinator)
@@ -61,11 +61,20 @@ class NamedPictureEntity(Entity):
         """Take over a result's values."""
         self._attr_name = result.image_name
 
-    @override
-    async def async_added_to_hass(self) -> None:
-        await super().async_added_to_hass()
-        signal = result_signal(self.coordinator.config_entry.entry_id)
-        self.async_on_remove(async_dispatcher_connect(self.hass, signal, self._async_on_result))
+    def until_shown(self) -> asyncio.Future[None]:
+        """Return what is done as soon as the entity is there, or is known not to be wanted."""
+        if self._shown is None:
+            self._shown = self.coordinator.hass.loop.create_future()
+        return self._shown
+
+    @callback
+    def async_take(self, publication: Publication) -> None:
+        """Show a new result at once, or as soon as the entity is there."""
+        self.show(publication.result)
+        if self.hass:
+            self.async_write_ha_state()
+        else:
+            publication.pending.append(self.until_shown())
 
     @override
     async def add_to_platform_finish(self) -> None:
@@ -77,16 +86,20 @@ class NamedPictureEntity(Entity):
     def add_to_platform_abort(self) -> None:
         super().add_to_platform_abort()
         self._set_shown()
+        self._set_gone()
+
+    @override
+    async def async_removed_from_registry(self) -> None:
+        self._set_gone()
+
+    def _set_gone(self) -> None:
+        """Have the next result make a new entity; one that is only renamed is added again as it is."""
+        if self.on_gone:
+            self.on_gone()
 
     def _set_shown(self) -> None:
-        if not self.shown.done():
-            self.shown.set_result(None)
-
-    @callback
-    def _async_on_result(self, publication: Publication) -> None:
-        if publication.result.slug == self.slug:
-            self.show(publication.result)
-            self.async_write_ha_state()
+        if self._shown and not self._shown.done():
+            self._shown.set_result(None)
 
 
 @callback
@@ -103,23 +116,26 @@ def async_setup_named_entities(
 
     def build(slug: str, name: str) -> NamedPictureEntity:
         entity = present[slug] = make(coordinator, slug, name)
-        entity.async_on_remove(partial(_discard, present, slug))
+        entity.on_gone = partial(_discard, present, slug)
         if result := coordinator.history.latest.get(slug):
             entity.show(result)
         return entity
 
     @callback
-    def add_new(publication: Publication) -> None:
-        result = publication.result
-        if result.slug not in present:
-            entity = build(result.slug, result.image_name)
-            publication.pending.append(entity.shown)
-            async_add_entities([entity])
+    def hand_on(publication: Publication) -> None:
+        # One listener for all: a house may have thousands of names.
+        slug = publication.result.slug
+        if entity := present.get(slug):
+            entity.async_take(publication)
+            return
+        entity = build(slug, publication.result.image_name)
+        publication.pending.append(entity.until_shown())
+        async_add_entities([entity])
 
     names = _registered_names(hass, entry, domain)
     names |= {slug: result.image_name for slug, result in coordinator.history.latest.items()}
     async_add_entities([build(slug, name) for slug, name in names.items()])
-    entry.async_on_unload(async_dispatcher_connect(hass, result_signal(entry.entry_id), add_new))
+    entry.async_on_unload(async_dispatcher_connect(hass, result_signal(entry.entry_id), hand_on))
 
 
 def _discard(present: dict[str, NamedPictureEntity], slug: str) -> None:
