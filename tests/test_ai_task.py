@@ -2,6 +2,8 @@
 
 import asyncio
 from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
 from homeassistant.core import HomeAssistant
@@ -182,3 +184,9 @@ async def test_a_home_without_conversation_has_no_such_entity(hass: HomeAssistan
 
     assert hass.states.get(ENTITY_ID) is not None
     assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+def test_a_home_that_lacks_what_voice_commands_need_can_load_the_rest() -> None:
+    """The packages of Home Assistant's conversation component are not always there."""
+    program = "import homeassistant, sys; sys.modules['hassil'] = None; import custom_components.ollama_vision"
+    subprocess.run((sys.executable, "-c", program), check=True, timeout=60, cwd=Path(__file__).parents[1])  # noqa: S603  (a program of this file)

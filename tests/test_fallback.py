@@ -25,10 +25,11 @@ from pytest_homeassistant_custom_component.common import (
     mock_platform,
 )
 
-from custom_components.ollama_vision import fallback
-from custom_components.ollama_vision.const import EVENT_ANALYSIS_FAILED, EVENT_IMAGE_ANALYZED
+from custom_components.ollama_vision import asking, fallback
+from custom_components.ollama_vision.const import EVENT_ANALYSIS_FAILED, EVENT_IMAGE_ANALYZED, Role
 
 from .common import add_device, analyze, data_url, entry_data, picture, text_model
+from .servers.faulty import FaultyServer, answer
 from .servers.ollama_front import OllamaFront
 
 AWAY = "http://127.0.0.1:9"
@@ -156,6 +157,31 @@ async def test_nothing_leaves_while_a_server_answers(
     assert not elsewhere.tasks
 
 
+async def test_a_line_that_is_too_long_does_not_go_on_elsewhere(
+    hass: HomeAssistant, elsewhere: Elsewhere, ollama_front: OllamaFront
+) -> None:
+    """The server is there, and a flood of requests is nothing to pay another one for."""
+    entry = await add_device(hass, entry_data(ollama_front.url), options=ELSEWHERE)
+    entry.runtime_data.connections[Role.VISION].queue._max_waiting = 0
+
+    with pytest.raises(HomeAssistantError, match="Too many requests"):
+        await analyze(hass, image_url=RED)
+
+    assert not elsewhere.tasks
+
+
+async def test_a_server_that_stays_busy_is_replaced(
+    hass: HomeAssistant, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "BUSY_DELAYS", (0.01,))
+    async with FaultyServer([answer(503)]) as server:
+        await add_device(hass, entry_data(server.url), options=ELSEWHERE)
+        response = await analyze(hass, image_url=RED)
+
+    assert response["model"] == "ai_task.elsewhere"
+    assert [attempt["error"] for attempt in response["attempts"]] == ["busy"]
+
+
 async def test_the_device_whose_option_it_is_owns_the_result(hass: HomeAssistant, elsewhere: Elsewhere) -> None:
     first = await add_device(hass, entry_data(AWAY, name="First"))
     second = await add_device(hass, entry_data(AWAY, name="Second"), options=ELSEWHERE)
@@ -192,7 +218,7 @@ async def test_structure_and_text_model_work_as_ever(
 
 
 @pytest.mark.parametrize(
-    ("answer", "structure", "error", "words"),
+    ("said", "structure", "error", "words"),
     [
         (HomeAssistantError("No credit left"), None, "bad_response", "No credit left"),
         (KeyError("secret"), None, "bad_response", "KeyError"),
@@ -206,15 +232,15 @@ async def test_where_it_fails_too_the_servers_error_is_told(
     elsewhere: Elsewhere,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    answer: Any,
+    said: Any,
     structure: dict[str, Any] | None,
     error: str,
     words: str,
 ) -> None:
-    monkeypatch.setattr(fallback, "FALLBACK_SECONDS", 0.3 if answer is None else 10)
+    monkeypatch.setattr(fallback, "FALLBACK_SECONDS", 0.3 if said is None else 10)
     await add_device(hass, entry_data(AWAY), options=ELSEWHERE)
     failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
-    elsewhere.answer = answer
+    elsewhere.answer = said
 
     with pytest.raises(HomeAssistantError, match="cannot be reached"):
         await analyze(hass, image_url=RED, **({"structure": structure} if structure else {}))
@@ -226,10 +252,10 @@ async def test_where_it_fails_too_the_servers_error_is_told(
         {"device_id": device_of(hass, "ai_task.ollama_vision"), "error": "cannot_connect"},
         {"device_id": device_of(hass, "ai_task.elsewhere"), "error": error},
     ]
-    said = [record.message for record in caplog.records if record.message.startswith("Asking ai_task.elsewhere")]
-    assert len(said) == 1
-    assert words in said[0]
-    assert "secret" not in said[0]
+    logged = [record.message for record in caplog.records if record.message.startswith("Asking ai_task.elsewhere")]
+    assert len(logged) == 1
+    assert words in logged[0]
+    assert "secret" not in logged[0]
     assert not elsewhere.paths[0].parent.exists()
 
 

@@ -140,9 +140,11 @@ class Analysis:
                 async with ticket.preparing():
                     pictures = await self._look.async_pictures(owner)
                 reply = await async_ask_fallback(self._hass, entity_id, self._request, pictures)
-        except (AnalysisError, FallbackError) as err:
+        except AnalysisError as err:
             if err.fault is AnalysisFault.STOPPING:
                 raise
+            return None
+        except FallbackError as err:
             _LOGGER.warning("Asking %s about %s failed: %s", entity_id, self._request.image_name, err)
             entity = er.async_get(self._hass).async_get(entity_id)
             self._attempts.append(Attempt(device_id=entity.device_id if entity else None, error=err.fault))
