@@ -1,0 +1,428 @@
+"""Each blueprint as a person uses it: imported, filled in, triggered, and read on the phone."""
+
+from datetime import timedelta
+import json
+from pathlib import Path
+from typing import Any
+
+from homeassistant.components.blueprint import Blueprint
+from homeassistant.components.blueprint.schemas import BLUEPRINT_SCHEMA
+from homeassistant.const import __version__ as ha_version
+from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
+from homeassistant.util.yaml import load_yaml_dict, parse_yaml
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    async_capture_events,
+    async_fire_mqtt_message,
+    async_fire_time_changed,
+    async_mock_service,
+)
+
+from custom_components.ollama_vision.const import DOMAIN, EVENT_IMAGE_ANALYZED
+
+from .automations import PHONE, add_blueprint, add_camera, frigate_event, phone, start_frigate, turn_off
+from .common import add_device, analyze, entry_data, text_model
+from .servers.faulty import FaultyServer
+from .servers.ollama_front import OllamaFront
+from .test_asking import HEALTHY, said
+from .test_services import A_PICTURE
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "blueprints/automation/ollama_vision"
+BLUEPRINTS = sorted(FOLDER.glob("*.yaml"))
+NAMES = {"daily_summary", "doorbell", "frigate_person", "license_plate", "package"}
+SERVICES: dict[str, Any] = load_yaml_dict(str(ROOT / "custom_components/ollama_vision/services.yaml"))
+CONTENTS = {path.stem: path.read_text() for path in BLUEPRINTS}
+BUTTON = {"when": [{"trigger": "event", "event_type": "look"}], "camera": "camera.porch"}
+
+
+def blueprint(name: str) -> Path:
+    """Return the file of a blueprint."""
+    return FOLDER / f"{name}.yaml"
+
+
+def load(path: Path) -> Blueprint:
+    """Return a blueprint as Home Assistant's import reads it."""
+    content = parse_yaml(CONTENTS[path.stem])
+    assert isinstance(content, dict)
+    return Blueprint(content, expected_domain="automation", path=path.name, schema=BLUEPRINT_SCHEMA)
+
+
+def fields(action: str) -> set[str]:
+    """Return the fields of an action, also those in its folded sections."""
+    listed: dict[str, Any] = SERVICES[action.removeprefix("ollama_vision.")]["fields"]
+    return {name for key, field in listed.items() for name in field.get("fields", [key])}
+
+
+def calls(part: Any) -> list[dict[str, Any]]:
+    """Return every call of this integration's actions in a piece of YAML."""
+    if isinstance(part, dict):
+        own = [part] if str(part.get("action", "")).startswith("ollama_vision.") else []
+        return own + [call for value in part.values() for call in calls(value)]
+    return [call for value in part for call in calls(value)] if isinstance(part, list) else []
+
+
+def message(notification: ServiceCall) -> tuple[Any, Any]:
+    """Return the two lines that a phone shows."""
+    return notification.data["title"], notification.data["message"]
+
+
+async def look(hass: HomeAssistant) -> None:
+    """Fire what the blueprints with a trigger of the user's are triggered by, and wait until all is said."""
+    hass.bus.async_fire("look")
+    await hass.async_block_till_done()
+
+
+def test_all_are_there() -> None:
+    assert {path.stem for path in BLUEPRINTS} == NAMES
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
+async def test_home_assistant_imports_it(hass: HomeAssistant, path: Path) -> None:
+    loaded = load(path)
+
+    assert loaded.validate() is None, ha_version
+    assert loaded.metadata["source_url"] == (
+        f"https://github.com/remimikalsen/ollama_vision/blob/main/{path.relative_to(ROOT)}"
+    )
+    assert loaded.metadata["homeassistant"]["min_version"] == "2026.10.0"
+    for name, field in loaded.inputs.items():
+        assert field["name"], name
+        assert field["selector"], name
+    called = calls(loaded.data)
+    assert called
+    for call in called:
+        assert set(call["data"]) <= fields(call["action"]), call["action"]
+
+
+@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
+def test_few_things_have_to_be_filled_in(path: Path) -> None:
+    loaded = load(path)
+    required = {name for name, field in loaded.inputs.items() if "default" not in field}
+    assert (
+        required
+        == {
+            "daily_summary": {"ai_task", "notify_action"},
+            "doorbell": {"doorbell", "camera", "notify_action"},
+            "frigate_person": {"notify_action"},
+            "license_plate": {"when", "camera", "known_plates"},
+            "package": {"camera", "notify_action"},
+        }[path.stem]
+    )
+
+
+class TestFrigatePerson:
+    """Somebody whom Frigate sees."""
+
+    @pytest.fixture(autouse=True)
+    async def _house(self, hass: HomeAssistant, ollama_front: OllamaFront, mqtt: None) -> None:
+        await start_frigate(hass)
+        await add_device(hass, entry_data(ollama_front.url))
+        self.notifications = phone(hass)
+
+    async def add(self, hass: HomeAssistant, **inputs: Any) -> None:
+        """Set up the automation."""
+        await add_blueprint(hass, blueprint("frigate_person"), notify_action=PHONE, **inputs)
+
+    async def tell(self, hass: HomeAssistant, *messages: str, topic: str = "frigate/events") -> None:
+        """Let Frigate say something, and wait until all is done."""
+        for text in messages:
+            async_fire_mqtt_message(hass, topic, text)
+        await hass.async_block_till_done()
+
+    async def test_the_picture_comes_at_once_and_the_text_replaces_it(
+        self, hass: HomeAssistant, ollama_front: OllamaFront
+    ) -> None:
+        results = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
+        await self.add(hass)
+        ollama_front.gate.clear()
+
+        async_fire_mqtt_message(hass, "frigate/events", frigate_event())
+        await ollama_front.received(1)
+        (at_once,) = self.notifications
+
+        ollama_front.gate.set()
+        await hass.async_block_till_done()
+        later = self.notifications[1]
+
+        assert message(at_once) == ("Front door", "Person")
+        assert at_once.data["data"]["image"] == "/api/frigate/notifications/1607123955.475377-mxklsc/thumbnail.jpg"
+        assert message(later) == ("Front door", "The picture is mostly green.")
+        assert later.data["data"]["image"] == results[0].data["picture"]
+        assert later.data["data"]["tag"] == at_once.data["data"]["tag"]
+        assert later.data["data"]["alert_once"] is True
+
+    async def test_one_visitor_is_told_of_once(self, hass: HomeAssistant) -> None:
+        await self.add(hass)
+        await self.tell(
+            hass,
+            frigate_event("new"),
+            *[frigate_event("update", top_score=0.9 + step / 100) for step in range(5)],
+            frigate_event("end", end_time=1607123999.0),
+        )
+        assert len(self.notifications) == 2
+
+    async def test_two_visitors_have_two_notifications(self, hass: HomeAssistant) -> None:
+        await self.add(hass)
+        await self.tell(hass, frigate_event(event_id="1.0-a"), frigate_event(event_id="2.0-b"))
+        assert len(self.notifications) == 4
+        assert len({call.data["data"]["tag"] for call in self.notifications}) == 2
+
+    @pytest.mark.parametrize(
+        "inputs",
+        [{"cameras": ["garage"]}, {"labels": ["dog"]}, {"zones": ["street"]}, {"min_score": 99}, {"topic": "other"}],
+        ids=str,
+    )
+    async def test_others_are_not_told_of(self, hass: HomeAssistant, inputs: dict[str, Any]) -> None:
+        await self.add(hass, **inputs)
+        await self.tell(hass, frigate_event(), frigate_event("update"), frigate_event("end"))
+        assert self.notifications == []
+
+    async def test_a_zone_and_a_score_that_are_reached_later_count(self, hass: HomeAssistant) -> None:
+        await self.add(hass, zones=["driveway"], min_score=90, cameras=["front_door"])
+        await self.tell(hass, frigate_event("new", entered_zones=[], top_score=0.5))
+        assert self.notifications == []
+        await self.tell(hass, frigate_event("update"))
+        assert len(self.notifications) == 2
+
+    async def test_a_frigate_among_several_and_a_whole_picture(self, hass: HomeAssistant) -> None:
+        await self.add(hass, client_id="barn", topic="barn/events", picture="snapshot", image_name="Barn")
+        await self.tell(hass, frigate_event(), topic="barn/events")
+        assert (
+            self.notifications[0].data["data"]["image"]
+            == "/api/frigate/barn/notifications/1607123955.475377-mxklsc/snapshot.jpg"
+        )
+        assert message(self.notifications[1]) == ("Barn", "The picture is mostly blue.")
+
+    async def test_a_failure_keeps_the_picture_and_says_so(self, hass: HomeAssistant) -> None:
+        await self.add(hass)
+        (entry,) = hass.config_entries.async_entries(DOMAIN)
+        await hass.config_entries.async_unload(entry.entry_id)
+
+        await self.tell(hass, frigate_event())
+
+        last = self.notifications[-1]
+        assert message(last) == ("Front door", "The picture could not be described. The log tells why.")
+        assert last.data["data"]["image"] == self.notifications[0].data["data"]["image"]
+
+
+class TestDoorbell:
+    """Somebody who rings."""
+
+    @pytest.fixture(autouse=True)
+    async def _house(self, hass: HomeAssistant) -> None:
+        await add_camera(hass)
+        self.notifications = phone(hass)
+
+    async def ring(self, hass: HomeAssistant, *states: str, **inputs: Any) -> None:
+        """Set up the automation and let its doorbell have states."""
+        bell = inputs.setdefault("doorbell", ["event.doorbell"])[0]
+        hass.states.async_set(bell, states[0])
+        await add_blueprint(hass, blueprint("doorbell"), camera="camera.porch", notify_action=PHONE, **inputs)
+        for state in states[1:]:
+            hass.states.async_set(bell, state)
+        await hass.async_block_till_done()
+
+    @pytest.mark.parametrize(
+        ("bell", "states"),
+        [
+            ("event.doorbell", ("2026-11-20T08:00:00+00:00", "2026-11-20T09:00:00+00:00")),
+            ("event.doorbell", ("unknown", "2026-11-20T09:00:00+00:00")),
+            ("binary_sensor.doorbell", ("off", "on", "off")),
+        ],
+    )
+    async def test_the_phone_shows_who_rings(
+        self, hass: HomeAssistant, ollama_front: OllamaFront, bell: str, states: tuple[str, ...]
+    ) -> None:
+        await add_device(hass, entry_data(ollama_front.url))
+        results = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
+
+        await self.ring(hass, *states, doorbell=[bell])
+
+        (notification,) = self.notifications
+        assert message(notification) == ("Front door", "The picture is mostly red.")
+        assert notification.data["data"] == {"tag": "ollama-vision-doorbell", "image": results[0].data["picture"]}
+
+    @pytest.mark.parametrize(
+        ("bell", "states"),
+        [
+            ("event.doorbell", ("unavailable", "2026-11-20T08:00:00+00:00")),
+            ("event.doorbell", ("2026-11-20T08:00:00+00:00", "unavailable")),
+            ("binary_sensor.doorbell", ("unknown", "on")),
+            ("binary_sensor.doorbell", ("on", "off")),
+        ],
+    )
+    async def test_a_restart_does_not_ring(
+        self, hass: HomeAssistant, ollama_front: OllamaFront, bell: str, states: tuple[str, ...]
+    ) -> None:
+        await add_device(hass, entry_data(ollama_front.url))
+        await self.ring(hass, *states, doorbell=[bell])
+        assert self.notifications == []
+
+    async def test_it_is_said_aloud(self, hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+        await add_device(hass, entry_data(ollama_front.url))
+        spoken = async_mock_service(hass, "tts", "speak")
+        await self.ring(
+            hass, "off", "on", doorbell=["binary_sensor.bell"], tts=["tts.home"], media_players=["media_player.hall"]
+        )
+        (said_aloud,) = spoken
+        assert said_aloud.data["entity_id"] == ["tts.home"]
+        assert said_aloud.data["media_player_entity_id"] == ["media_player.hall"]
+        assert said_aloud.data["message"] == "The picture is mostly red."
+
+    async def test_a_failure_still_says_that_somebody_rings(self, hass: HomeAssistant, socket_enabled: None) -> None:
+        await add_device(hass, entry_data("http://127.0.0.1:9"))
+        await self.ring(hass, "off", "on", doorbell=["binary_sensor.bell"])
+        (notification,) = self.notifications
+        assert message(notification) == (
+            "Front door",
+            "Somebody is at the door. The picture could not be described; the log tells why.",
+        )
+        assert notification.data["data"] == {"tag": "ollama-vision-doorbell"}
+
+
+class TestLicensePlate:
+    """A car at the drive; the tiny model reads no plates, so a server says what it is told."""
+
+    async def drive(self, hass: HomeAssistant, url: str) -> dict[str, list[dict[str, Any]]]:
+        """Let a car come; return what the automation has done."""
+        await add_camera(hass)
+        await add_device(hass, entry_data(url))
+        events = {name: async_capture_events(hass, name) for name in ("known", "unknown", "failed")}
+        seen = {"plates": "{{ plates }}", "known": "{{ known }}", "picture": "{{ picture }}"}
+        await add_blueprint(
+            hass,
+            blueprint("license_plate"),
+            **BUTTON,
+            known_plates=["ab 12-345", "123 456", "ÖÄ 7"],
+            known_actions=[{"event": "known", "event_data": seen}],
+            unknown_actions=[{"event": "unknown", "event_data": seen}],
+            failed_actions=[{"event": "failed"}],
+        )
+        await look(hass)
+        return {name: [event.data for event in heard] for name, heard in events.items() if heard}
+
+    @pytest.mark.parametrize(
+        ("plates", "which", "known"),
+        [
+            (["AB12345"], "known", ["AB12345"]),
+            (["XY 1", "a b-123.45"], "known", ["a b-123.45"]),
+            (["123456"], "known", ["123456"]),
+            (["öä7"], "known", ["öä7"]),
+            (["AB 12346"], "unknown", []),
+            (["-"], "unknown", []),
+        ],
+    )
+    async def test_a_plate_is_known_or_not(
+        self, hass: HomeAssistant, socket_enabled: None, plates: list[str], which: str, known: list[str]
+    ) -> None:
+        answer = json.dumps({"plates": [{"plate": plate} for plate in plates]})
+        async with FaultyServer(said(answer), paths=HEALTHY) as server:
+            done = await self.drive(hass, server.url)
+
+        (data,) = done.pop(which)
+        assert not done
+        assert (data["plates"], data["known"]) == (plates, known)
+        assert data["picture"].startswith("/api/ollama_vision/picture/")
+
+    async def test_no_plate_is_neither(self, hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+        assert await self.drive(hass, ollama_front.url) == {}
+        assert "licence plate" in ollama_front.bodies()[-1]["messages"][0]["content"]
+
+    async def test_a_failure_is_told(self, hass: HomeAssistant, socket_enabled: None) -> None:
+        assert await self.drive(hass, "http://127.0.0.1:9") == {"failed": [{}]}
+
+
+class TestPackage:
+    """A package that comes and goes."""
+
+    async def test_the_phone_shows_it_once(self, hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+        """The tiny model sees one wherever it looks."""
+        await add_camera(hass)
+        await add_device(hass, entry_data(ollama_front.url))
+        notifications = phone(hass)
+        results = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
+        await add_blueprint(hass, blueprint("package"), camera="camera.porch", notify_action=PHONE)
+
+        now = dt_util.utcnow()
+        quarter = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
+        for count in (1, 2):
+            async_fire_time_changed(hass, quarter + timedelta(minutes=15 * count, seconds=1))
+            await hass.async_block_till_done()
+
+        await turn_off(hass)
+
+        assert len(results) == 2
+        (notification,) = notifications
+        assert message(notification) == ("A package has come", "The picture is mostly red.")
+        assert notification.data["data"] == {"image": results[0].data["picture"], "tag": "ollama-vision-package"}
+
+    async def test_the_next_one_is_told_of_when_the_first_is_gone(
+        self, hass: HomeAssistant, socket_enabled: None
+    ) -> None:
+        """A look that fails between two that succeed changes nothing."""
+        await add_camera(hass)
+        states = ("", "A box.", "A box.", "", "A bag.")
+        answers = [{"package": bool(text), "description": text} for text in states]
+        scripts = [said(json.dumps(answer)) for answer in answers]
+        scripts.insert(2, said("?"))
+        scripts.insert(2, said("?"))  # it is asked once more
+        notifications = phone(hass)
+        told: list[int] = []
+        async with FaultyServer(*scripts, paths=HEALTHY) as server:
+            await add_device(hass, entry_data(server.url), options={"cache_minutes": 0})
+            await add_blueprint(hass, blueprint("package"), notify_action=PHONE, **BUTTON)
+            for _ in range(6):
+                await look(hass)
+                told.append(len(notifications))
+
+        assert told == [0, 1, 1, 1, 1, 2]
+        assert [message(notification)[1] for notification in notifications] == ["A box.", "A bag."]
+
+
+class TestDailySummary:
+    """What was seen, in a few sentences."""
+
+    async def evening(self, hass: HomeAssistant, url: str, *names: str, **inputs: Any) -> list[ServiceCall]:
+        """Let some be seen, and the evening come; return the notifications."""
+        for component in ("homeassistant", "conversation"):
+            assert await async_setup_component(hass, component, {})
+        await add_device(hass, entry_data(url, **text_model(url)))
+        for name in names:
+            await analyze(hass, image_url=A_PICTURE, image_name=name)
+        notifications = phone(hass)
+        soon = dt_util.now() + timedelta(minutes=2)
+        inputs = {"ai_task": "ai_task.ollama_vision", "at": soon.strftime("%H:%M:00")} | inputs
+        await add_blueprint(hass, blueprint("daily_summary"), notify_action=PHONE, **inputs)
+        async_fire_time_changed(hass, soon.replace(second=1))
+        await hass.async_block_till_done()
+        await turn_off(hass)
+        return notifications
+
+    async def test_the_text_model_sums_the_history_up(self, hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+        (notification,) = await self.evening(hass, ollama_front.url, "Door", "Garden")
+
+        assert message(notification) == ("Seen today", "No photo was given.")
+        assert notification.data["data"]["image"].startswith("/api/ollama_vision/picture/")
+        body = ollama_front.bodies()[-1]
+        assert body["model"] == "tiny-text"
+        question = body["messages"][0]["content"]
+        assert question.startswith("Sum up in two to four short sentences")
+        first, second = [line[5:] for line in question.splitlines() if "The picture" in line]
+        assert first.startswith(" Door: The picture is mostly ")
+        assert second.startswith(" Garden: The picture is mostly ")
+
+    async def test_without_a_summary_it_says_how_often(self, hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+        (notification,) = await self.evening(
+            hass, ollama_front.url, "Door", "Garden", "Door", ai_task="ai_task.elsewhere"
+        )
+        assert message(notification) == ("Seen today", "Door: 2\nGarden: 1")
+
+    async def test_a_day_without_anything_is_silent(self, hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+        assert await self.evening(hass, ollama_front.url) == []
+
+    async def test_a_day_without_anything_can_be_told(self, hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+        (notification,) = await self.evening(hass, ollama_front.url, nothing_text="Nobody came.")
+        assert message(notification) == ("Seen today", "Nobody came.")
