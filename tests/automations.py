@@ -18,6 +18,7 @@ from pytest_homeassistant_custom_component.common import async_mock_service
 
 from .common import picture
 
+BLUEPRINTS = Path(__file__).parents[1] / "blueprints/automation/ollama_vision"
 PHONE = "notify.mobile_app_phone"
 
 # The test plugin replaces both while a test runs; here the real ones are wanted.
@@ -113,6 +114,11 @@ def phone(hass: HomeAssistant) -> list[ServiceCall]:
     return notifications
 
 
+def message(notification: ServiceCall) -> tuple[Any, Any]:
+    """Return the two lines that a phone shows."""
+    return notification.data["title"], notification.data["message"]
+
+
 async def add_automation(hass: HomeAssistant, config: dict[str, Any]) -> str:
     """Set up an automation; return its entity id. It has to be one that Home Assistant takes."""
     assert await async_setup_component(hass, "automation", {"automation": [config]})
@@ -129,16 +135,16 @@ async def turn_off(hass: HomeAssistant) -> None:
     await hass.services.async_call("automation", "turn_off", {"entity_id": "all"}, blocking=True)
 
 
-async def add_blueprint(hass: HomeAssistant, path: Path, **inputs: Any) -> str:
-    """Put a blueprint where Home Assistant looks for it, and set up an automation of it."""
+async def add_blueprint(hass: HomeAssistant, name: str, **inputs: Any) -> str:
+    """Put a blueprint of ours where Home Assistant looks for it, and set up an automation of it."""
     folder = Path(hass.config.path("blueprints/automation/ollama_vision"))
 
     def copy() -> None:
         folder.mkdir(parents=True)
-        (folder / path.name).write_bytes(path.read_bytes())
+        (folder / f"{name}.yaml").write_bytes((BLUEPRINTS / f"{name}.yaml").read_bytes())
 
     await hass.async_add_executor_job(copy)
     return await add_automation(
         hass,
-        {"id": "ours", "alias": "Ours", "use_blueprint": {"path": f"ollama_vision/{path.name}", "input": inputs}},
+        {"id": "ours", "alias": "Ours", "use_blueprint": {"path": f"ollama_vision/{name}.yaml", "input": inputs}},
     )

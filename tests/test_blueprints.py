@@ -15,14 +15,13 @@ from homeassistant.util.yaml import load_yaml_dict, parse_yaml
 import pytest
 from pytest_homeassistant_custom_component.common import (
     async_capture_events,
-    async_fire_mqtt_message,
     async_fire_time_changed,
     async_mock_service,
 )
 
-from custom_components.ollama_vision.const import DOMAIN, EVENT_IMAGE_ANALYZED
+from custom_components.ollama_vision.const import EVENT_IMAGE_ANALYZED
 
-from .automations import PHONE, add_blueprint, add_camera, frigate_event, phone, start_frigate, turn_off
+from .automations import BLUEPRINTS, PHONE, add_blueprint, add_camera, message, phone, turn_off
 from .common import add_device, analyze, entry_data, text_model
 from .servers.faulty import FaultyServer
 from .servers.ollama_front import OllamaFront
@@ -30,17 +29,11 @@ from .test_asking import HEALTHY, said
 from .test_services import A_PICTURE
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "blueprints/automation/ollama_vision"
-BLUEPRINTS = sorted(FOLDER.glob("*.yaml"))
+PATHS = sorted(BLUEPRINTS.glob("*.yaml"))
 NAMES = {"daily_summary", "doorbell", "frigate_person", "license_plate", "package"}
 SERVICES: dict[str, Any] = load_yaml_dict(str(ROOT / "custom_components/ollama_vision/services.yaml"))
-CONTENTS = {path.stem: path.read_text() for path in BLUEPRINTS}
+CONTENTS = {path.stem: path.read_text() for path in PATHS}
 BUTTON = {"when": [{"trigger": "event", "event_type": "look"}], "camera": "camera.porch"}
-
-
-def blueprint(name: str) -> Path:
-    """Return the file of a blueprint."""
-    return FOLDER / f"{name}.yaml"
 
 
 def load(path: Path) -> Blueprint:
@@ -64,11 +57,6 @@ def calls(part: Any) -> list[dict[str, Any]]:
     return [call for value in part for call in calls(value)] if isinstance(part, list) else []
 
 
-def message(notification: ServiceCall) -> tuple[Any, Any]:
-    """Return the two lines that a phone shows."""
-    return notification.data["title"], notification.data["message"]
-
-
 async def look(hass: HomeAssistant) -> None:
     """Fire what the blueprints with a trigger of the user's are triggered by, and wait until all is said."""
     hass.bus.async_fire("look")
@@ -76,10 +64,10 @@ async def look(hass: HomeAssistant) -> None:
 
 
 def test_all_are_there() -> None:
-    assert {path.stem for path in BLUEPRINTS} == NAMES
+    assert {path.stem for path in PATHS} == NAMES
 
 
-@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 async def test_home_assistant_imports_it(hass: HomeAssistant, path: Path) -> None:
     loaded = load(path)
 
@@ -97,7 +85,7 @@ async def test_home_assistant_imports_it(hass: HomeAssistant, path: Path) -> Non
         assert set(call["data"]) <= fields(call["action"]), call["action"]
 
 
-@pytest.mark.parametrize("path", BLUEPRINTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_few_things_have_to_be_filled_in(path: Path) -> None:
     loaded = load(path)
     required = {name for name, field in loaded.inputs.items() if "default" not in field}
@@ -113,101 +101,6 @@ def test_few_things_have_to_be_filled_in(path: Path) -> None:
     )
 
 
-class TestFrigatePerson:
-    """Somebody whom Frigate sees."""
-
-    @pytest.fixture(autouse=True)
-    async def _house(self, hass: HomeAssistant, ollama_front: OllamaFront, mqtt: None) -> None:
-        await start_frigate(hass)
-        await add_device(hass, entry_data(ollama_front.url))
-        self.notifications = phone(hass)
-
-    async def add(self, hass: HomeAssistant, **inputs: Any) -> None:
-        """Set up the automation."""
-        await add_blueprint(hass, blueprint("frigate_person"), notify_action=PHONE, **inputs)
-
-    async def tell(self, hass: HomeAssistant, *messages: str, topic: str = "frigate/events") -> None:
-        """Let Frigate say something, and wait until all is done."""
-        for text in messages:
-            async_fire_mqtt_message(hass, topic, text)
-        await hass.async_block_till_done()
-
-    async def test_the_picture_comes_at_once_and_the_text_replaces_it(
-        self, hass: HomeAssistant, ollama_front: OllamaFront
-    ) -> None:
-        results = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
-        await self.add(hass)
-        ollama_front.gate.clear()
-
-        async_fire_mqtt_message(hass, "frigate/events", frigate_event())
-        await ollama_front.received(1)
-        (at_once,) = self.notifications
-
-        ollama_front.gate.set()
-        await hass.async_block_till_done()
-        later = self.notifications[1]
-
-        assert message(at_once) == ("Front door", "Person")
-        assert at_once.data["data"]["image"] == "/api/frigate/notifications/1607123955.475377-mxklsc/thumbnail.jpg"
-        assert message(later) == ("Front door", "The picture is mostly green.")
-        assert later.data["data"]["image"] == results[0].data["picture"]
-        assert later.data["data"]["tag"] == at_once.data["data"]["tag"]
-        assert later.data["data"]["alert_once"] is True
-
-    async def test_one_visitor_is_told_of_once(self, hass: HomeAssistant) -> None:
-        await self.add(hass)
-        await self.tell(
-            hass,
-            frigate_event("new"),
-            *[frigate_event("update", top_score=0.9 + step / 100) for step in range(5)],
-            frigate_event("end", end_time=1607123999.0),
-        )
-        assert len(self.notifications) == 2
-
-    async def test_two_visitors_have_two_notifications(self, hass: HomeAssistant) -> None:
-        await self.add(hass)
-        await self.tell(hass, frigate_event(event_id="1.0-a"), frigate_event(event_id="2.0-b"))
-        assert len(self.notifications) == 4
-        assert len({call.data["data"]["tag"] for call in self.notifications}) == 2
-
-    @pytest.mark.parametrize(
-        "inputs",
-        [{"cameras": ["garage"]}, {"labels": ["dog"]}, {"zones": ["street"]}, {"min_score": 99}, {"topic": "other"}],
-        ids=str,
-    )
-    async def test_others_are_not_told_of(self, hass: HomeAssistant, inputs: dict[str, Any]) -> None:
-        await self.add(hass, **inputs)
-        await self.tell(hass, frigate_event(), frigate_event("update"), frigate_event("end"))
-        assert self.notifications == []
-
-    async def test_a_zone_and_a_score_that_are_reached_later_count(self, hass: HomeAssistant) -> None:
-        await self.add(hass, zones=["driveway"], min_score=90, cameras=["front_door"])
-        await self.tell(hass, frigate_event("new", entered_zones=[], top_score=0.5))
-        assert self.notifications == []
-        await self.tell(hass, frigate_event("update"))
-        assert len(self.notifications) == 2
-
-    async def test_a_frigate_among_several_and_a_whole_picture(self, hass: HomeAssistant) -> None:
-        await self.add(hass, client_id="barn", topic="barn/events", picture="snapshot", image_name="Barn")
-        await self.tell(hass, frigate_event(), topic="barn/events")
-        assert (
-            self.notifications[0].data["data"]["image"]
-            == "/api/frigate/barn/notifications/1607123955.475377-mxklsc/snapshot.jpg"
-        )
-        assert message(self.notifications[1]) == ("Barn", "The picture is mostly blue.")
-
-    async def test_a_failure_keeps_the_picture_and_says_so(self, hass: HomeAssistant) -> None:
-        await self.add(hass)
-        (entry,) = hass.config_entries.async_entries(DOMAIN)
-        await hass.config_entries.async_unload(entry.entry_id)
-
-        await self.tell(hass, frigate_event())
-
-        last = self.notifications[-1]
-        assert message(last) == ("Front door", "The picture could not be described. The log tells why.")
-        assert last.data["data"]["image"] == self.notifications[0].data["data"]["image"]
-
-
 class TestDoorbell:
     """Somebody who rings."""
 
@@ -220,7 +113,7 @@ class TestDoorbell:
         """Set up the automation and let its doorbell have states."""
         bell = inputs.setdefault("doorbell", ["event.doorbell"])[0]
         hass.states.async_set(bell, states[0])
-        await add_blueprint(hass, blueprint("doorbell"), camera="camera.porch", notify_action=PHONE, **inputs)
+        await add_blueprint(hass, "doorbell", camera="camera.porch", notify_action=PHONE, **inputs)
         for state in states[1:]:
             hass.states.async_set(bell, state)
         await hass.async_block_till_done()
@@ -272,9 +165,12 @@ class TestDoorbell:
         assert said_aloud.data["media_player_entity_id"] == ["media_player.hall"]
         assert said_aloud.data["message"] == "The picture is mostly red."
 
-    async def test_a_failure_still_says_that_somebody_rings(self, hass: HomeAssistant, socket_enabled: None) -> None:
+    async def test_a_failure_still_says_that_somebody_rings(
+        self, hass: HomeAssistant, socket_enabled: None, caplog: pytest.LogCaptureFixture
+    ) -> None:
         await add_device(hass, entry_data("http://127.0.0.1:9"))
         await self.ring(hass, "off", "on", doorbell=["binary_sensor.bell"])
+        assert "127.0.0.1:9 cannot be reached" in caplog.text
         (notification,) = self.notifications
         assert message(notification) == (
             "Front door",
@@ -294,7 +190,7 @@ class TestLicensePlate:
         seen = {"plates": "{{ plates }}", "known": "{{ known }}", "picture": "{{ picture }}"}
         await add_blueprint(
             hass,
-            blueprint("license_plate"),
+            "license_plate",
             **BUTTON,
             known_plates=["ab 12-345", "123 456", "ÖÄ 7"],
             known_actions=[{"event": "known", "event_data": seen}],
@@ -344,7 +240,7 @@ class TestPackage:
         await add_device(hass, entry_data(ollama_front.url))
         notifications = phone(hass)
         results = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
-        await add_blueprint(hass, blueprint("package"), camera="camera.porch", notify_action=PHONE)
+        await add_blueprint(hass, "package", camera="camera.porch", notify_action=PHONE)
 
         now = dt_util.utcnow()
         quarter = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
@@ -373,7 +269,7 @@ class TestPackage:
         told: list[int] = []
         async with FaultyServer(*scripts, paths=HEALTHY) as server:
             await add_device(hass, entry_data(server.url), options={"cache_minutes": 0})
-            await add_blueprint(hass, blueprint("package"), notify_action=PHONE, **BUTTON)
+            await add_blueprint(hass, "package", notify_action=PHONE, **BUTTON)
             for _ in range(6):
                 await look(hass)
                 told.append(len(notifications))
@@ -395,7 +291,7 @@ class TestDailySummary:
         notifications = phone(hass)
         soon = dt_util.now() + timedelta(minutes=2)
         inputs = {"ai_task": "ai_task.ollama_vision", "at": soon.strftime("%H:%M:00")} | inputs
-        await add_blueprint(hass, blueprint("daily_summary"), notify_action=PHONE, **inputs)
+        await add_blueprint(hass, "daily_summary", notify_action=PHONE, **inputs)
         async_fire_time_changed(hass, soon.replace(second=1))
         await hass.async_block_till_done()
         await turn_off(hass)
