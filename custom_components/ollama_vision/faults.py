@@ -57,7 +57,8 @@ class AnalysisError(HomeAssistantError):
 
 def from_server_error(error: ModelServerError, **placeholders: str) -> AnalysisError:
     """Return the fault that a model server's error is; `detail` is what the server said."""
+    detail = str(error).rstrip(". ")  # it stands in the middle of a sentence
     for kind, fault, key in _SERVER_FAULTS:
         if isinstance(error, kind):
-            return AnalysisError(fault, key, detail=str(error), **placeholders)
-    return AnalysisError(AnalysisFault.BAD_RESPONSE, detail=str(error), **placeholders)
+            return AnalysisError(fault, key, detail=detail, **placeholders)
+    return AnalysisError(AnalysisFault.BAD_RESPONSE, detail=detail, **placeholders)
