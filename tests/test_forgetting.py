@@ -4,11 +4,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from freezegun.api import FrozenDateTimeFactory
-from homeassistant.core import HomeAssistant
-from homeassistant.exceptions import ServiceValidationError
+from homeassistant.core import Context, HomeAssistant
+from homeassistant.exceptions import ServiceValidationError, Unauthorized
 from homeassistant.helpers import entity_registry as er
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
+from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser, async_fire_time_changed
 import voluptuous as vol
 
 from custom_components.ollama_vision.const import DOMAIN
@@ -125,3 +125,12 @@ async def test_files_that_cannot_be_removed_lose_nothing(
         await forget(hass, image_name="Front door")
     assert hass.states.get(SENSOR) is not None
     assert sorted(stored(hass, entry)) == ["front_door", "garden"]
+
+
+async def test_a_user_forgets_only_what_he_may_control(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    MockUser(id="guest").add_to_hass(hass).mock_policy({"entities": {"entity_ids": {SENSOR: {"read": True}}}})
+    with pytest.raises(Unauthorized):
+        await hass.services.async_call(
+            DOMAIN, "forget_image", {"image_name": "Front door"}, blocking=True, context=Context(user_id="guest")
+        )
+    assert hass.states.get(SENSOR) is not None

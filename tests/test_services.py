@@ -32,6 +32,7 @@ def device_of(hass: HomeAssistant, entry: MockConfigEntry) -> str:
         {"image_url": ""},
         {"image_url": [], "image_entity": []},
         {"image_url": A_PICTURE, "image_name": ""},
+        {"image_url": A_PICTURE, "image_name": "x" * 101},
         {"image_url": A_PICTURE, "image_entity": "light.porch"},
         {"image_url": A_PICTURE, "task": "dance"},
         {"image_url": A_PICTURE, "structure": {"people": "number"}},
@@ -122,6 +123,7 @@ async def test_an_own_prompt_beats_the_tasks(hass: HomeAssistant, ollama_front: 
     await add_device(hass, entry_data(ollama_front.url))
     response = await analyze(hass, image_url=A_PICTURE, task="ocr", prompt="Which number is on the bus?")
     assert response["prompt"] == "Which number is on the bus?"
+    assert response["data"] is None
 
 
 async def test_another_model_can_be_asked_for_one_call(hass: HomeAssistant, ollama_front: OllamaFront) -> None:

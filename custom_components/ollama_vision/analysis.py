@@ -73,6 +73,7 @@ class Analysis:
         self._hass = hass
         self._request = request
         self._devices = devices
+        self._asked = devices[0]
         self._context = context
         self._started = time.monotonic()
         self._attempts: list[Attempt] = []
@@ -89,8 +90,7 @@ class Analysis:
         except asyncio.CancelledError:
             # Home Assistant cancels what is under way before it says that it stops.
             if self._hass.is_stopping:
-                stopping = AnalysisError(AnalysisFault.STOPPING, device=self._devices[0].name)
-                self._fire_failure(self._devices[0], stopping)
+                self._fire_failure(self._asked, AnalysisError(AnalysisFault.STOPPING, device=self._asked.name))
             raise
         finally:
             self._look.close()
@@ -169,6 +169,7 @@ class Analysis:
             _LOGGER.warning("Analyzing %s failed: %s", self._request.image_name, err)
 
     async def _on_device(self, coordinator: OllamaVisionCoordinator) -> dict[str, Any]:
+        self._asked = coordinator
         try:
             return await self._steps(coordinator)
         except AnalysisError:

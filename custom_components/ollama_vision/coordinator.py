@@ -37,7 +37,12 @@ from .const import (
     Role,
 )
 from .history import History, HistoryLimits
-from .model_server.errors import ModelServerAuthenticationError, ModelServerConnectionError, ModelServerError
+from .model_server.errors import (
+    ModelServerAuthenticationError,
+    ModelServerConnectionError,
+    ModelServerError,
+    ModelServerTimeoutError,
+)
 from .model_server.keep_alive import parse_keep_alive
 from .model_server.models import Answer, Api, KeepAlive, Model, ModelManager, ModelServer, Picture, Question, Silence
 from .model_server.names import same_model
@@ -231,6 +236,8 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
         """Take it from a failed question how the server is, before the next poll tells."""
         if isinstance(error, ModelServerAuthenticationError):
             self.config_entry.async_start_reauth(self.hass)
+        if isinstance(error, ModelServerTimeoutError):
+            return  # a model that is slow says nothing about its server
         reachable = not isinstance(error, ModelServerConnectionError | ModelServerAuthenticationError)
         self._async_update_health(role, replace(self.data[role], reachable=reachable), error)
 

@@ -1,7 +1,7 @@
 """What the device's entities have in common."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import override
 
@@ -109,8 +109,8 @@ def async_setup_named_entities(
     domain: str,
     async_add_entities: AddConfigEntryEntitiesCallback,
     make: Callable[[OllamaVisionCoordinator, str, str], NamedPictureEntity],
-) -> None:
-    """Add an entity for each image name that was ever used, and for each further one on its first use."""
+) -> Callable[[], Iterator[NamedPictureEntity]]:
+    """Add an entity for each further image name on its first use; return what makes those of names used before."""
     coordinator = entry.runtime_data
     present: dict[str, NamedPictureEntity] = {}
 
@@ -132,10 +132,15 @@ def async_setup_named_entities(
         publication.pending.append(entity.until_shown())
         async_add_entities([entity])
 
-    names = _registered_names(hass, entry, domain)
-    names |= {slug: result.image_name for slug, result in coordinator.history.latest.items()}
-    async_add_entities([build(slug, name) for slug, name in names.items()])
+    def known() -> Iterator[NamedPictureEntity]:
+        names = _registered_names(hass, entry, domain)
+        names |= {slug: result.image_name for slug, result in coordinator.history.latest.items()}
+        for slug, name in names.items():
+            if slug not in present:
+                yield build(slug, name)
+
     entry.async_on_unload(async_dispatcher_connect(hass, result_signal(entry.entry_id), hand_on))
+    return known
 
 
 def _discard(present: dict[str, NamedPictureEntity], slug: str) -> None:

@@ -1,19 +1,26 @@
 """Image entities: the picture that was last looked at under each image name."""
 
+import asyncio
 from datetime import datetime
-from typing import override
+from itertools import batched
+from typing import Final, override
 
 from homeassistant.components.image import DEFAULT_CONTENT_TYPE, ImageEntity
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.start import async_at_started
 from homeassistant.util import dt as dt_util
 
+from .const import DOMAIN
 from .coordinator import OllamaVisionConfigEntry, OllamaVisionCoordinator
 from .entity import NamedPictureEntity, async_setup_named_entities
 from .result import AnalysisResult
 
 PARALLEL_UPDATES = 0
+
+# So many are added before the event loop has its turn again.
+A_FEW: Final = 50
 
 
 async def async_setup_entry(
@@ -21,8 +28,19 @@ async def async_setup_entry(
     entry: OllamaVisionConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add an image for each image name."""
-    async_setup_named_entities(hass, entry, Platform.IMAGE, async_add_entities, AnalyzedImage)
+    """Add an image for each image name; thousands of earlier ones wait until Home Assistant has started."""
+    known = async_setup_named_entities(hass, entry, Platform.IMAGE, async_add_entities, AnalyzedImage)
+
+    async def add_known() -> None:
+        for some in batched(known(), A_FEW, strict=False):
+            async_add_entities(some)
+            await asyncio.sleep(0)
+
+    @callback
+    def on_started(_: HomeAssistant) -> None:
+        entry.async_create_background_task(hass, add_known(), f"{DOMAIN} images")
+
+    entry.async_on_unload(async_at_started(hass, on_started))
 
 
 class AnalyzedImage(NamedPictureEntity, ImageEntity):

@@ -114,7 +114,8 @@ async def async_setup_entry(
     async_add_entities(
         DeviceSensor(coordinator, description) for description in SENSORS if description.role in coordinator.connections
     )
-    async_setup_named_entities(hass, entry, Platform.SENSOR, async_add_entities, DescriptionSensor)
+    known = async_setup_named_entities(hass, entry, Platform.SENSOR, async_add_entities, DescriptionSensor)
+    async_add_entities(known())
 
 
 class DeviceSensor(DeviceEntity, SensorEntity):

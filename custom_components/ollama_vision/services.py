@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from homeassistant.auth.permissions.const import POLICY_READ
+from homeassistant.auth.permissions.const import POLICY_CONTROL, POLICY_READ
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import ATTR_DEVICE_ID, Platform
 from homeassistant.core import Context, HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
-from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, UnknownUser
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized, UnknownUser
 from homeassistant.helpers import config_validation as cv, device_registry as dr, entity_registry as er
 from homeassistant.util import dt as dt_util, slugify
 from homeassistant.util.json import JsonValueType
@@ -49,6 +49,10 @@ ATTR_TEXT: Final = "text"
 ATTR_LIMIT: Final = "limit"
 
 
+# With the device's name before it, it has to fit into an entity id.
+LONGEST_IMAGE_NAME: Final = 100
+
+
 def _without_empty(value: Any) -> Any:
     """Leave out what the UI sends for a field that nobody filled in."""
     if not isinstance(value, dict):
@@ -67,7 +71,7 @@ ANALYZE_IMAGE_SCHEMA: Final = vol.All(
             vol.Optional(ATTR_IMAGE_ENTITY, default=list): vol.All(
                 cv.ensure_list, [cv.entity_domain(["camera", "image"])]
             ),
-            vol.Required(ATTR_IMAGE_NAME): cv.string,
+            vol.Required(ATTR_IMAGE_NAME): vol.All(cv.string, vol.Length(max=LONGEST_IMAGE_NAME)),
             vol.Optional(ATTR_PROMPT): cv.string,
             vol.Optional(ATTR_DEVICE_ID): _TEXTS,
             vol.Optional(ATTR_USE_TEXT_MODEL, default=False): cv.boolean,
@@ -156,9 +160,12 @@ async def _async_forget_image(call: ServiceCall) -> None:
     hass, found = call.hass, False
     wanted = None if ATTR_ALL in call.data else slugify(call.data[ATTR_IMAGE_NAME])
     for entry in _entries(hass, call.data.get(ATTR_DEVICE_ID)):
+        may_control = await _permission(hass, call.context, entry.runtime_data, POLICY_CONTROL)
         for slug in known_slugs(hass, entry.runtime_data):
             if wanted in (None, slug):
                 found = True
+                if not may_control(slug):
+                    raise Unauthorized(context=call.context, permission=POLICY_CONTROL)
                 await _forget(hass, entry, slug)
     if not found and wanted is not None:
         raise _invalid("unknown_image_name", image_name=call.data[ATTR_IMAGE_NAME])
@@ -210,7 +217,7 @@ async def _async_get_history(call: ServiceCall) -> ServiceResponse:
     results: list[dict[str, Any]] = []
     for entry in _entries(call.hass, call.data.get(ATTR_DEVICE_ID)):
         coordinator = entry.runtime_data
-        may_read = await _reader(call.hass, call.context, coordinator)
+        may_read = await _permission(call.hass, call.context, coordinator, POLICY_READ)
         results += [
             result.as_event(device_id=device_id(call.hass, coordinator))
             for result in await coordinator.history.async_results(**filters)
@@ -221,19 +228,21 @@ async def _async_get_history(call: ServiceCall) -> ServiceResponse:
     return {"results": newest}
 
 
-async def _reader(hass: HomeAssistant, context: Context, coordinator: OllamaVisionCoordinator) -> Callable[[str], bool]:
-    """Return what tells of a slug whether the caller may read its sensor; an automation of its own may read all."""
+async def _permission(
+    hass: HomeAssistant, context: Context, coordinator: OllamaVisionCoordinator, policy: str
+) -> Callable[[str], bool]:
+    """Return what tells of a slug whether the caller has a permission on its sensor; an automation has all."""
     if context.user_id is None:
         return lambda _: True
     if (user := await hass.auth.async_get_user(context.user_id)) is None:
         raise UnknownUser(context=context)
     registry, entry_id = er.async_get(hass), coordinator.config_entry.entry_id
 
-    def may_read(slug: str) -> bool:
+    def has_permission(slug: str) -> bool:
         entity_id = registry.async_get_entity_id(Platform.SENSOR, DOMAIN, f"{entry_id}_{slug}")
-        return user.permissions.check_entity(entity_id or "", POLICY_READ)
+        return user.permissions.check_entity(entity_id or "", policy)
 
-    return may_read
+    return has_permission
 
 
 def _analysis_request(hass: HomeAssistant, data: dict[str, Any]) -> AnalysisRequest:
@@ -241,15 +250,16 @@ def _analysis_request(hass: HomeAssistant, data: dict[str, Any]) -> AnalysisRequ
         raise _invalid("invalid_image_name", image_name=data[ATTR_IMAGE_NAME])
     task = TASKS.get(data.get(ATTR_TASK, ""))
     question = data.get(ATTR_PROMPT) or (task.prompt if task else DEFAULT_PROMPT)
-    own_structure = data.get(ATTR_STRUCTURE)
+    # A prompt of one's own asks something else than the task's structure answers.
+    shape = task if ATTR_PROMPT not in data else None
     return AnalysisRequest(
         image_name=data[ATTR_IMAGE_NAME],
         sources=_sources(hass, data),
         prompt=f"{data[ATTR_CONTEXT]}\n\n{question}" if ATTR_CONTEXT in data else question,
         text_prompt=data[ATTR_TEXT_PROMPT],
         use_text_model=data[ATTR_USE_TEXT_MODEL],
-        structure=own_structure or (task.structure if task else None),
-        plain_field=task.plain if task and not own_structure else None,
+        structure=data.get(ATTR_STRUCTURE) or (shape.structure if shape else None),
+        plain_field=shape.plain if shape and ATTR_STRUCTURE not in data else None,
         fine_detail=bool(task and task.fine_detail),
         model=data.get(ATTR_MODEL),
         fresh=not data[ATTR_CACHE],
