@@ -229,7 +229,7 @@ class Resolver(AbstractResolver):
         self,
         host: str,
         port: int = 0,
-        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002  (part of what is overridden)
+        family: socket.AddressFamily = socket.AF_INET,
     ) -> list[ResolveResult]:
         """Answer as a name server does."""
         if (address := self._known.get((host, port))) is None:
