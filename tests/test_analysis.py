@@ -246,3 +246,24 @@ async def test_another_device_takes_over(hass: HomeAssistant, ollama_front: Olla
     assert response["attempts"] == [{"device_id": device.id, "error": "cannot_connect"}]
     with pytest.raises(HomeAssistantError, match=r"127\.0\.0\.1:9"):
         await analyze(hass, image_url=f"{pictures}/red.jpg", device_id=device.id)
+
+
+async def test_a_picture_is_never_sent_to_a_model_that_cannot_see(
+    hass: HomeAssistant, ollama_front: OllamaFront, pictures: str
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url, vision_model="tiny-text"))
+    with pytest.raises(HomeAssistantError, match="cannot see"):
+        await analyze(hass, image_url=f"{pictures}/red.jpg")
+    assert not [body for body in ollama_front.bodies() if body["messages"]]
+
+
+async def test_a_device_that_lacks_the_model_is_passed_over(
+    hass: HomeAssistant, ollama_front: OllamaFront, pictures: str
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url, name="Without", vision_model="gone"))
+    await add_device(hass, entry_data(ollama_front.url, name="With"))
+
+    response = await analyze(hass, image_url=f"{pictures}/red.jpg")
+
+    assert response["entity_id"] == "sensor.with_front_door"
+    assert [attempt["error"] for attempt in response["attempts"]] == ["model_not_found"]

@@ -201,3 +201,14 @@ async def test_a_cold_model_is_loaded_while_the_picture_is_on_its_way(
 
     loads = [body for body in ollama_front.bodies() if not body.get("messages")]
     assert [(body["keep_alive"], body["options"]) for body in loads] == [(-1, {"num_ctx": 4096})]
+
+
+async def test_a_model_that_is_slow_says_nothing_about_its_server(hass: HomeAssistant, red: str) -> None:
+    async with FaultyServer([head(), Step.HANG], paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url), options={"silence_first_token": 0.2})
+        with pytest.raises(HomeAssistantError, match="silent"):
+            await analyze(hass, image_url=red)
+
+    reachable = hass.states.get("binary_sensor.ollama_vision_vision_server_reachable")
+    assert reachable is not None
+    assert reachable.state == "on"
