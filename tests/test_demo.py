@@ -12,6 +12,8 @@ import time
 import psutil
 import pytest
 
+from .real_home_assistant import free_port
+
 ROOT = Path(__file__).parents[1]
 SECONDS = 100
 
@@ -44,8 +46,10 @@ def test_once_ends_with_the_event_as_the_last_line() -> None:
     assert events[-1]["entity_id"] == "sensor.ollama_vision_red"
 
 
+@pytest.mark.usefixtures("socket_enabled")
 def test_it_stays_on_this_machine_until_ctrl_c_and_leaves_nothing() -> None:
-    with demo("--protocol", "openai") as process:
+    # A port of its own: the tests of two Home Assistants run side by side.
+    with demo("--protocol", "openai", "--port", str(free_port())) as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         said = ""

@@ -65,7 +65,8 @@ def port_number(text: str) -> int:
 
 async def _demo(arguments: argparse.Namespace, tell: partial[None]) -> None:
     _end_when_told()
-    port = arguments.port or (USUAL_PORT if is_free(USUAL_PORT) else free_port())
+    # With --once nobody comes to look, and two may run side by side.
+    port = arguments.port or (USUAL_PORT if is_free(USUAL_PORT) and not arguments.once else free_port())
     if not is_free(port):
         raise DemoError(f"Port {port} is taken: choose another with --port, or leave that out.")
     with TemporaryDirectory(prefix="ollama-vision-demo-") as folder, contextlib.ExitStack() as servers:
