@@ -206,7 +206,7 @@ class RealHomeAssistant:
                 answer = {"message": text}
             if response.ok:
                 return answer
-            raise RealHomeAssistantError(answer.get("message", f"{method} {path}: status {response.status}"))
+            raise RealHomeAssistantError(answer.get("message", f"{method} {path}: status {response.status}, {text}"))
 
     def _furnish(self) -> None:
         """Write what is there before Home Assistant is: its address, this integration, and nothing left to ask."""

@@ -1,7 +1,6 @@
 """What is written for people is true: every YAML block runs, and every table says what the code does."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 import re
 from typing import Any
@@ -12,7 +11,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.template import Template
 from homeassistant.setup import async_setup_component
-from homeassistant.util.yaml import load_yaml_dict, parse_yaml
+from homeassistant.util.yaml import load_yaml_dict
 import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events, async_fire_mqtt_message
 
@@ -22,52 +21,14 @@ from custom_components.ollama_vision.tasks import FINE_DETAIL_EDGE, TASKS
 
 from .automations import add_automation, add_camera, frigate_event, phone, start_frigate
 from .common import add_device, analyze, data_url, entry_data, picture, text_model
+from .readme import BLOCKS, FENCES, ROOT, Block, documents
 from .servers.ollama_front import OllamaFront
 from .test_services import A_PICTURE
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "custom_components/ollama_vision"
 README = (ROOT / "README.md").read_text()
 WORDS = " ".join(README.split())
 SERVICES: dict[str, Any] = load_yaml_dict(str(PACKAGE / "services.yaml"))
-
-_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A piece of YAML that people copy; `name` is its alias or its title, else its first comment."""
-
-    document: str
-    text: str
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Return what Home Assistant reads."""
-        content = parse_yaml(self.text)
-        assert isinstance(content, dict), self.document
-        return content
-
-    @property
-    def name(self) -> str:
-        """Return what the tests know it by."""
-        first = self.text.splitlines()[0]
-        return str(self.config.get("alias") or self.config.get("title") or first.removeprefix("# "))
-
-
-def documents() -> list[Path]:
-    """Return every page of the repository, without what it brings along in hidden folders."""
-    pages: list[Path] = []
-    for folder, folders, files in ROOT.walk():
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        pages += [folder / name for name in files if name.endswith(".md")]
-    return sorted(pages)
-
-
-FENCES = [
-    (page.name, language.lower(), text) for page in documents() for language, text in _FENCE.findall(page.read_text())
-]
-BLOCKS = [Block(page, text) for page, language, text in FENCES if language in {"yaml", "yml"}]
 
 
 def section(heading: str) -> str:

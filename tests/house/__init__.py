@@ -1,0 +1,1 @@
+"""The custom components of a house in the tests, beside Ollama Vision."""
