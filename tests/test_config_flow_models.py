@@ -23,8 +23,8 @@ pytestmark = pytest.mark.usefixtures("socket_enabled", "setups")
 async def test_models_that_see_come_first_and_say_so(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
     form = await submit(hass, await start(hass), vision_host=ollama_front.url)
     assert options(form, "vision_model") == [
-        ("tiny-vision:latest", "tiny-vision:latest · 1 MB · 👁"),
-        ("tiny-think:latest", "tiny-think:latest · 1 MB · 👁"),
+        ("tiny-vision:latest", "tiny-vision:latest · 1 MB · vision"),
+        ("tiny-think:latest", "tiny-think:latest · 1 MB · vision"),
         ("tiny-text:latest", "tiny-text:latest · 1 MB"),
     ]
 

@@ -200,10 +200,10 @@ def _ordered(role: Role, models: Iterable[Model]) -> list[Model]:
 
 
 def _label(model: Model) -> str:
-    """Return a model's name with its size and an eye where it can see: signs that every language reads."""
+    """Return a model's name with its size and, where it can see, the servers' own word for that, in every language."""
     parts = [model.name]
     if model.size:
         parts.append(f"{model.size / _GIGABYTE:.1f} GB" if model.size >= _GIGABYTE else f"{ceil(model.size / 1e6)} MB")
     if model.vision:
-        parts.append("👁")
+        parts.append("vision")
     return " · ".join(parts)
