@@ -7,7 +7,7 @@ import pytest
 
 import custom_components  # noqa: F401  (else the plugin's own package of that name is found)
 
-pytest_plugins = ("tests.automations", "tests.flows", "tests.servers.fixtures")
+pytest_plugins = ("tests.automations", "tests.browser", "tests.flows", "tests.servers.fixtures")
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from custom_components.ollama_vision.const import DOMAIN, EVENT_ANALYSIS_FAILED,
 from custom_components.ollama_vision.tasks import FINE_DETAIL_EDGE, TASKS
 
 from .automations import add_automation, add_camera, frigate_event, phone, start_frigate
+from .browser import SCREENSHOTS
 from .common import add_device, analyze, data_url, entry_data, picture, text_model
 from .readme import BLOCKS, FENCES, ROOT, Block, documents
 from .servers.ollama_front import OllamaFront
@@ -184,6 +185,12 @@ async def test_a_card_is_held_to_what_there_is(hass: HomeAssistant, ollama_front
         await check_card(hass, {"type": "vertical-stack", "cards": [image | {"entity": "image.gone"}, text]})
     with pytest.raises(AssertionError):
         await check_card(hass, text | {"content": "{{ states('sensor.gone') }}"})
+
+
+def test_every_screenshot_is_shown() -> None:
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)|<img src=\"([^\"]+)\" alt=\"[^\"]+\"", README)
+    files = [path.relative_to(ROOT).as_posix() for path in SCREENSHOTS.iterdir()]
+    assert sorted(markdown or html for markdown, html in shown) == sorted(files)
 
 
 # What the tables say
