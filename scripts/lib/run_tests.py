@@ -74,6 +74,11 @@ class Step:
         return counts
 
     @property
+    def skips(self) -> list[str]:
+        """Return which tests were skipped, and why."""
+        return re.findall(r"^SKIPPED .*", self._printed, re.MULTILINE)
+
+    @property
     def summary(self) -> str:
         """Return one line about how it went."""
         counts = ", ".join(f"{number} {word}" for word, number in self.counts.items())
@@ -147,7 +152,7 @@ def run_beside(*lanes: Sequence[Step]) -> None:
 def sum_up(steps: Sequence[Step]) -> None:
     """Say how each step went, and close with a line that sums up the tests."""
     total = sum((step.counts for step in steps), Counter())
-    tell("\n" + "\n".join(step.summary for step in steps))
+    tell("\n" + "\n".join(line for step in steps for line in (step.summary, *step.skips)))
     tell(
         f"\n{total['passed']} passed, {total['failed']} failed"
         + f", {total['skipped']} skipped" * bool(total["skipped"])
