@@ -27,9 +27,10 @@ die() { say "$*"; exit 1; }
 ensure_venv() {
   local pins="$ROOT/scripts/requirements/$1.txt"
   VENV="$DEV/$1"
-  if venv_has "$pins"; then return; fi
+  if venv_has "$pins" && has_libraries; then return; fi
   lock
   if ! venv_has "$pins"; then install_venv "$1" "$pins"; fi
+  has_libraries || unpacked_libraries || say "llama.cpp and Playwright want two libraries: install libatomic1 and libgomp1."
   unlock
 }
 
@@ -53,6 +54,20 @@ install_venv() {
   "$UV" pip sync --quiet --no-config --python "$VENV/bin/python" "$2" ||
     die "Installing $1 failed: see above. Is the package index within reach?"
   cp "$2" "$VENV/pins.txt"
+}
+
+# Packages in VENV take these from the machine; a small one has none. Without them most things work.
+has_libraries() {
+  "$VENV/bin/python" -c 'import ctypes; ctypes.CDLL("libatomic.so.1"); ctypes.CDLL("libgomp.so.1")' 2>/dev/null
+}
+
+unpacked_libraries() {
+  local folder="$DEV/libraries"
+  export LD_LIBRARY_PATH="$folder"
+  if has_libraries; then return; fi
+  unpack_from_debian "$folder" "$(own_release)" download libatomic1 libgomp1 || return 1
+  mv "$folder"/usr/lib/*-linux-gnu/* "$folder"
+  has_libraries
 }
 
 # Sets PYTHON: a Python 3.14 that is there, else uv's, else Debian's unpacked below .dev/.
@@ -135,6 +150,9 @@ unpack_from_debian() {
   for package in "$apt"/cache/archives/*.deb; do dpkg -x "$package" "$folder" || return 1; done
   rm -rf "$apt"
 }
+
+# The machine's: what is to run with its libraries has to come from there.
+own_release() (. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
 
 # debian_source ARCHIVE SUITE: the machine's own source of "debian" or of "debian-security", with this suite.
 debian_source() {

@@ -51,12 +51,11 @@ debian_program() {
   return 1
 }
 
-# Of this machine's own release, and only what the machine lacks: the program finds the rest where it always is. But
-# all that lies beside the program has to lie beside it here, too.
+# Only what the machine lacks: the program finds the rest where it always is. But all that lies beside the program has
+# to lie beside it here, too.
 unpack_program() {
-  local name=$1 folder="$DEV/$1" release libraries
-  release=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
-  unpack_from_debian "$folder" "$release" \
+  local name=$1 folder="$DEV/$1" libraries
+  unpack_from_debian "$folder" "$(own_release)" \
     install --download-only --reinstall --no-install-recommends --yes "^$name(-common)?\$" || return 1
   libraries=$(find "$folder" -path '*-linux-gnu*' -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
   fonts_conf "$folder" >"$folder/fonts.conf"
