@@ -27,7 +27,7 @@ die() { say "$*"; exit 1; }
 ensure_venv() {
   local pins="$ROOT/scripts/requirements/$1.txt"
   VENV="$DEV/$1"
-  if venv_has "$pins" && has_libraries; then return; fi
+  if cmp -s "$pins" "$VENV/pins.txt" && has_libraries; then return; fi
   lock
   if ! venv_has "$pins"; then install_venv "$1" "$pins"; fi
   has_libraries || unpacked_libraries || say "llama.cpp and Playwright want two libraries: install libatomic1 and libgomp1."
