@@ -1,6 +1,7 @@
 """The last resort: another vendor's AI task is asked where an option says so, and nowhere else."""
 
 import asyncio
+import io
 from pathlib import Path
 from typing import Any, override
 
@@ -14,6 +15,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.setup import async_setup_component
+from PIL import Image
 import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
@@ -184,7 +186,7 @@ async def test_a_server_that_stays_busy_is_replaced(
 
 async def test_the_device_whose_option_it_is_owns_the_result(hass: HomeAssistant, elsewhere: Elsewhere) -> None:
     first = await add_device(hass, entry_data(AWAY, name="First"))
-    second = await add_device(hass, entry_data(AWAY, name="Second"), options=ELSEWHERE)
+    second = await add_device(hass, entry_data(AWAY, name="Second"), options=ELSEWHERE | {"picture_size": 512})
     third = await add_device(hass, entry_data(AWAY, name="Third"))
 
     response = await analyze(hass, image_url=RED)
@@ -192,6 +194,8 @@ async def test_the_device_whose_option_it_is_owns_the_result(hass: HomeAssistant
     assert response["integration_id"] == second.entry_id
     assert response["device_id"] == device_of(hass, "ai_task.second")
     assert response["entity_id"] == "sensor.second_front_door"
+    with Image.open(io.BytesIO(elsewhere.pictures[0])) as seen:
+        assert seen.size == (512, 384)
     assert response["attempts"] == [
         {"device_id": device_of(hass, f"ai_task.{name}"), "error": "cannot_connect"}
         for name in ("first", "second", "third")

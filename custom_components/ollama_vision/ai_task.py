@@ -56,7 +56,7 @@ class VisionTask(DeviceEntity, AITaskEntity):
 
     async def _look(self, attachments: list[Attachment], prompt: str, structure: Structure | None) -> Reply:
         request = LookRequest(sources=tuple(map(_source, attachments)), prompt=prompt, structure=structure)
-        look = Look(self.hass, request)
+        look = Look(self.hass, request, [self.coordinator])
         try:
             return (await look.async_ask(self.coordinator)).reply
         finally:

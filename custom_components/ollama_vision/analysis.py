@@ -77,7 +77,7 @@ class Analysis:
         self._context = context
         self._started = time.monotonic()
         self._attempts: list[Attempt] = []
-        self._look = Look(hass, request)
+        self._look = Look(hass, request, devices)
         self.accepted: asyncio.Future[None] = hass.loop.create_future()
 
     async def async_run(self) -> dict[str, Any]:

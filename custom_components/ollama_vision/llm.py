@@ -103,7 +103,7 @@ class LookAtCamera(Tool):
 async def _ask_first_able(hass: HomeAssistant, request: LookRequest) -> str:
     """Return the answer of the first device whose server gets to it, those first that are not known to be away."""
     devices = sorted(loaded_devices(hass), key=lambda device: not device.data[Role.VISION].reachable)
-    look = Look(hass, request)
+    look = Look(hass, request, devices)
     error = AnalysisError(AnalysisFault.STOPPING, "no_device")
     try:
         for device in devices:

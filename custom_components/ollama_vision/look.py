@@ -1,7 +1,7 @@
 """One look at pictures: fetch them, prepare them for a device, and ask its vision model."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 import os
@@ -51,11 +51,13 @@ class _Prepared:
 class Look:
     """A question about pictures, which several devices can be asked in turn; it has to be closed in the end."""
 
-    def __init__(self, hass: HomeAssistant, request: LookRequest) -> None:
-        """Fetch nothing yet."""
+    def __init__(self, hass: HomeAssistant, request: LookRequest, devices: Iterable[OllamaVisionCoordinator]) -> None:
+        """Fetch nothing yet; `devices` are all that may be asked."""
         self._hass = hass
         self._request = request
+        self._edges = {device: _longest_edge(device, request) for device in devices}
         self._downloads: asyncio.Task[list[bytes]] | None = None
+        self._prepared: dict[int, list[_Prepared]] = {}
 
     def close(self) -> None:
         """End what is still being fetched."""
@@ -96,14 +98,20 @@ class Look:
         return [one.image for one in await self._prepare(coordinator)]
 
     async def _prepare(self, coordinator: OllamaVisionCoordinator) -> list[_Prepared]:
-        """Fetch the pictures, once for all devices, and prepare them as this device wants them."""
+        """Fetch the pictures, once for all devices, and prepare them, once for those that want the same size."""
+        edge = self._edges[coordinator]
+        if edge not in self._prepared:
+            self._prepared[edge] = await self._prepare_at(edge)
+            if self._prepared.keys() >= set(self._edges.values()):
+                # A request may wait for long, and many may: what was fetched can have 20 MB a picture.
+                self._downloads = None
+        return self._prepared[edge]
+
+    async def _prepare_at(self, edge: int) -> list[_Prepared]:
         if self._downloads is None:
             self._downloads = self._hass.async_create_background_task(
                 _fetch_all(self._hass, self._request.sources), f"{DOMAIN} fetch"
             )
-        edge = int(coordinator.config_entry.options.get(CONF_PICTURE_SIZE, DEFAULT_PICTURE_SIZE))
-        if self._request.fine_detail:
-            edge = max(edge, FINE_DETAIL_EDGE)
         try:
             pictures = await asyncio.shield(self._downloads)
             async with _processors(self._hass):
@@ -115,6 +123,12 @@ class Look:
         except PreprocessingError as err:
             image_url = self._request.sources[0].public_url
             raise AnalysisError(AnalysisFault.NOT_AN_IMAGE, image_url=image_url, detail=str(err)) from err
+
+
+def _longest_edge(coordinator: OllamaVisionCoordinator, request: LookRequest) -> int:
+    """Return the size in pixels in which a device gets the pictures."""
+    edge = int(coordinator.config_entry.options.get(CONF_PICTURE_SIZE, DEFAULT_PICTURE_SIZE))
+    return max(edge, FINE_DETAIL_EDGE) if request.fine_detail else edge
 
 
 async def _fetch_all(hass: HomeAssistant, sources: Sequence[ImageSource]) -> list[bytes]:

@@ -1,0 +1,81 @@
+"""What becomes of the pictures between their fetching and the answer."""
+
+import asyncio
+from base64 import b64decode
+import io
+from pathlib import Path
+import tracemalloc
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from homeassistant.core import HomeAssistant
+from PIL import Image
+import pytest
+
+from .common import add_device, analyze, entry_data, picture
+from .servers.faulty import FaultyServer, Step
+from .servers.ollama_front import OllamaFront
+from .test_asking import HEALTHY
+from .test_fallback import AWAY
+
+
+class Camera:
+    """A camera that shows another moment each time; `url` is its address while it runs."""
+
+    def __init__(self) -> None:
+        self.moments = [picture(colour, (1600, 1200)) for colour in ("red", "lime", "blue")]
+        app = web.Application()
+        app.router.add_get("/now.jpg", self._show)
+        self._server = TestServer(app, host="127.0.0.1")
+
+    async def _show(self, _: web.Request) -> web.Response:
+        return web.Response(body=self.moments.pop(0))
+
+    async def __aenter__(self) -> str:
+        """Listen; return the address of its picture."""
+        await self._server.start_server()
+        return str(self._server.make_url("/now.jpg"))
+
+    async def __aexit__(self, *error: object) -> None:
+        """Close."""
+        await self._server.close()
+
+
+async def test_requests_that_wait_keep_the_prepared_picture_alone(
+    hass: HomeAssistant, socket_enabled: None, tmp_path: Path
+) -> None:
+    """A machine with little memory can have a hundred that wait."""
+    file = tmp_path / "large.bmp"
+    file.write_bytes(picture("red", (2000, 1500), "BMP"))
+    hass.config.allowlist_external_dirs = {str(tmp_path)}
+    async with FaultyServer([Step.HANG], paths=HEALTHY) as server:
+        entry = await add_device(hass, entry_data(server.url), options={"concurrency": 4})
+        tracemalloc.start()
+        try:
+            for number in range(4):
+                await analyze(hass, image_url=str(file), prompt=f"Question {number}?", wait=False)
+            async with asyncio.timeout(10):
+                while [request.path for request in server.requests].count("/api/chat") < 4:
+                    await asyncio.sleep(0.02)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert await hass.config_entries.async_unload(entry.entry_id)
+
+    assert held < file.stat().st_size
+
+
+@pytest.mark.parametrize("size", [512, 1024])
+async def test_the_next_device_sees_the_same_moment_in_its_own_size(
+    hass: HomeAssistant, ollama_front: OllamaFront, size: int
+) -> None:
+    await add_device(hass, entry_data(AWAY, name="Away"))
+    await add_device(hass, entry_data(ollama_front.url, name="There"), options={"picture_size": size})
+
+    async with Camera() as url:
+        response = await analyze(hass, image_url=url)
+
+    assert response["description"] == "The picture is mostly red."
+    (question,) = [body for body in ollama_front.bodies() if body["messages"]]
+    with Image.open(io.BytesIO(b64decode(question["messages"][0]["images"][0]))) as seen:
+        assert max(seen.size) == size
