@@ -154,6 +154,31 @@ class TestDoorbell:
         await self.ring(hass, *states, doorbell=[bell])
         assert self.notifications == []
 
+    async def test_one_ring_of_a_button_with_many_events_is_told_once(
+        self, hass: HomeAssistant, ollama_front: OllamaFront, freezer: FrozenDateTimeFactory
+    ) -> None:
+        await add_device(hass, entry_data(ollama_front.url))
+        pressed, released, counted = (f"2026-11-20T09:00:0{second}+00:00" for second in range(3))
+        await self.ring(hass, "2026-11-20T08:00:00+00:00", pressed, released, counted)
+        assert len(self.notifications) == 1
+
+        freezer.tick(6)
+        hass.states.async_set("event.doorbell", "2026-11-20T09:00:08+00:00")
+        await hass.async_block_till_done()
+        assert len(self.notifications) == 2
+
+    @pytest.mark.parametrize("answer", ["None", "2", "['a']", "{'a': 1}"])
+    async def test_whatever_the_model_says_is_text(
+        self, hass: HomeAssistant, socket_enabled: None, answer: str
+    ) -> None:
+        spoken = async_mock_service(hass, "tts", "speak")
+        aloud = {"tts": ["tts.home"], "media_players": ["media_player.hall"]}
+        async with FaultyServer(said(answer), paths=HEALTHY) as server:
+            await add_device(hass, entry_data(server.url))
+            await self.ring(hass, "off", "on", doorbell=["binary_sensor.bell"], **aloud)
+        assert [message(notification) for notification in self.notifications] == [("Front door", answer)]
+        assert [call.data["message"] for call in spoken] == [answer]
+
     async def test_it_is_said_aloud(self, hass: HomeAssistant, ollama_front: OllamaFront) -> None:
         await add_device(hass, entry_data(ollama_front.url))
         spoken = async_mock_service(hass, "tts", "speak")
