@@ -45,16 +45,19 @@ async def test_nobody_there(session: ClientSession) -> None:
         assert not isinstance(err.value, ModelServerTimeoutError)
 
 
-async def test_no_answer_to_a_connection(session: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("connect_seconds", "silence"), [(0.2, Silence()), (10.0, Silence(first_token=0.2))])
+async def test_no_answer_to_a_connection(
+    session: ClientSession, monkeypatch: pytest.MonkeyPatch, connect_seconds: float, silence: Silence
+) -> None:
     """A machine that is off counts as one that cannot be reached, not as a model that thinks too long."""
-    monkeypatch.setattr(transport_module, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(transport_module, "CONNECT_SECONDS", connect_seconds)
     with socket.socket() as full, socket.socket() as waiting:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         waiting.connect(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
         with pytest.raises(ModelServerConnectionError, match=f"^No connection to {url} within 0.2 s.$") as err:
-            await ask(session, url, Silence())
+            await ask(session, url, silence)
         assert not isinstance(err.value, ModelServerTimeoutError)
 
 

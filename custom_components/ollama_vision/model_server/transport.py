@@ -163,12 +163,13 @@ class Transport:
         self, method: str, path: str, data: bytes | None, since: float, silence: float
     ) -> AsyncIterator[ClientResponse]:
         response = None
+        body = None if data is None else BytesIO(data)
         try:
             async with asyncio.timeout_at(since + silence):
                 response = await self._session.request(
                     method,
                     self.url / path,
-                    data=None if data is None else BytesIO(data),
+                    data=body,
                     headers=self._headers if data is None else self._headers | {"Content-Type": "application/json"},
                     timeout=ClientTimeout(total=None, connect=CONNECT_SECONDS),
                     allow_redirects=False,  # the key stays with the host that it is meant for
@@ -179,7 +180,9 @@ class Transport:
             err.args = (self._without_secret(str(err)),)
             raise
         except (ClientError, OSError) as err:
-            raise self._translated(err, silence) from err
+            # Nothing of a body is read before the server is connected.
+            connected = body is None or body.tell() > 0
+            raise self._translated(err, silence, connected=connected) from err
         finally:
             if response is not None:
                 response.close()
@@ -211,11 +214,12 @@ class Transport:
     def _without_secret(self, words: str) -> str:
         return words.replace(self._secret, "…") if self._secret else words
 
-    def _translated(self, err: Exception, silence: float) -> ModelServerError:
+    def _translated(self, err: Exception, silence: float, *, connected: bool) -> ModelServerError:
         """Return our error for one of aiohttp's; its words may hold addresses, so they are not used."""
         match err:
-            case ConnectionTimeoutError():
-                return ModelServerConnectionError(f"No connection to {self.url} within {CONNECT_SECONDS:g} s.")
+            case TimeoutError() if isinstance(err, ConnectionTimeoutError) or not connected:
+                seconds = min(silence, CONNECT_SECONDS)
+                return ModelServerConnectionError(f"No connection to {self.url} within {seconds:g} s.")
             case TimeoutError():
                 return _silent(silence)
             case ClientPayloadError():
