@@ -1,8 +1,11 @@
 """The main job, from the action to the event, with the real model behind both protocols."""
 
+import asyncio
 from collections.abc import AsyncIterator
+import threading
 from typing import Any
 
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
@@ -10,6 +13,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.ollama_vision.const import EVENT_ANALYSIS_FAILED, EVENT_IMAGE_ANALYZED
+from custom_components.ollama_vision.result_files import ResultFiles
 from custom_components.ollama_vision.tasks import DEFAULT_PROMPT
 
 from .common import add_device, analyze, entry_data, picture, picture_server, text_model
@@ -267,3 +271,66 @@ async def test_a_device_that_lacks_the_model_is_passed_over(
 
     assert response["entity_id"] == "sensor.with_front_door"
     assert [attempt["error"] for attempt in response["attempts"]] == ["model_not_found"]
+
+
+class SlowDisk:
+    """A disk that takes as long to write a result as it is told to; `writing` says that it has begun."""
+
+    def __init__(self, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writing = asyncio.Event()
+        self.done = threading.Event()
+        write = ResultFiles.write
+
+        def write_slowly(*args: Any) -> Any:
+            hass.loop.call_soon_threadsafe(self.writing.set)
+            self.done.wait(10)
+            return write(*args)
+
+        monkeypatch.setattr(ResultFiles, "write", write_slowly)
+
+
+@pytest.fixture
+def slow_disk(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
+    """Slow the disk down."""
+    return SlowDisk(hass, monkeypatch)
+
+
+@pytest.mark.parametrize("unloads", [False, True])
+async def test_what_is_stored_is_told_also_when_its_automation_starts_again(
+    hass: HomeAssistant, ollama_front: OllamaFront, pictures: str, slow_disk: SlowDisk, *, unloads: bool
+) -> None:
+    entry = await add_device(hass, entry_data(ollama_front.url))
+    events = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
+    analysis = hass.async_create_task(analyze(hass, image_url=f"{pictures}/red.jpg"))
+    async with asyncio.timeout(10):
+        await slow_disk.writing.wait()
+
+    analysis.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await analysis
+    hass.loop.call_later(0.1, slow_disk.done.set)
+    if unloads:
+        assert await hass.config_entries.async_unload(entry.entry_id)
+    else:
+        await hass.async_block_till_done()
+
+    assert [event.data["description"] for event in events] == ["The picture is mostly red."]
+    if not unloads:
+        state = hass.states.get("sensor.ollama_vision_front_door")
+        assert state is not None
+        assert state.state == "The picture is mostly red."
+
+
+async def test_what_is_stored_while_home_assistant_stops_is_no_failure(
+    hass: HomeAssistant, ollama_front: OllamaFront, pictures: str, slow_disk: SlowDisk
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url))
+    failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
+    await analyze(hass, image_url=f"{pictures}/red.jpg", wait=False)
+    async with asyncio.timeout(10):
+        await slow_disk.writing.wait()
+    hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, lambda _: slow_disk.done.set())
+
+    await hass.async_stop(force=True)
+
+    assert not failed

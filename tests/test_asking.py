@@ -11,8 +11,9 @@ from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.ollama_vision import asking
 from custom_components.ollama_vision.const import EVENT_ANALYSIS_FAILED
+from custom_components.ollama_vision.model_server import transport
 
-from .common import add_device, analyze, entry_data, picture, picture_server
+from .common import add_device, analyze, entry_data, picture, picture_server, text_model
 from .servers.faulty import END, FaultyServer, Script, Step, answer, chunk, head
 from .servers.ollama_front import OllamaFront
 
@@ -24,6 +25,9 @@ HEALTHY: dict[str, Script] = {
     "/api/ps": [answer(body=json.dumps({"models": [MODEL]}).encode())],
     "/api/show": [SHOW],
 }
+# A list that does not tell which model sees, and an answer in one piece.
+LISTING: Script = [answer(body=b'{"data": [{"id": "tiny-vision"}]}')]
+CHAT = answer(body=b'{"choices": [{"message": {"content": "A cat."}, "finish_reason": "stop"}]}')
 STRUCTURE = {"people": {"selector": {"number": {}}, "required": True}}
 
 
@@ -106,6 +110,37 @@ async def test_a_busy_server_is_asked_again(
     assert len([request for request in server.requests if request.path == "/api/chat"]) == 3
 
 
+@pytest.mark.parametrize("listing", [[answer(429)], [answer(500)], [Step.HANG]])
+async def test_a_list_of_models_that_fails_keeps_no_question_back(
+    hass: HomeAssistant, red: str, listing: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is too busy to say whether its model sees may still answer."""
+    monkeypatch.setattr(transport, "SMALL_TALK_SECONDS", 0.2)
+    paths: dict[str, Script] = {"/v1/models": LISTING}
+    async with FaultyServer([CHAT], paths=paths) as server:
+        await add_device(hass, entry_data(server.url, api="openai"))
+        paths["/v1/models"] = listing
+        response = await analyze(hass, image_url=red)
+
+    assert response["description"] == "A cat."
+
+
+async def test_a_server_that_goes_before_its_list_is_known_to_be_away(hass: HomeAssistant, red: str) -> None:
+    failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
+    paths: dict[str, Script] = {"/v1/models": LISTING}
+    async with FaultyServer([CHAT], paths=paths) as server:
+        await add_device(hass, entry_data(server.url, api="openai"))
+        paths["/v1/models"] = [Step.RESET]
+        with pytest.raises(HomeAssistantError, match="cannot be reached"):
+            await analyze(hass, image_url=red)
+        await hass.async_block_till_done()
+
+    assert [event.data["error"] for event in failed] == ["cannot_connect"]
+    reachable = hass.states.get("binary_sensor.ollama_vision_vision_server_reachable")
+    assert reachable is not None
+    assert reachable.state == "off"
+
+
 async def test_a_server_that_stays_busy_is_given_up(
     hass: HomeAssistant, red: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +164,15 @@ async def test_an_answer_that_was_cut_off_says_so(hass: HomeAssistant, red: str)
 
     assert response["truncated"] is True
     assert response["final_description"] == "A postman with a"
+
+
+async def test_a_text_models_answer_that_was_cut_off_says_so(hass: HomeAssistant, red: str) -> None:
+    async with FaultyServer(said("A postman."), said("Hello the", "length"), paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url) | text_model(server.url, model="tiny-vision"))
+        response = await analyze(hass, image_url=red, use_text_model=True)
+
+    assert response["truncated"] is True
+    assert response["final_description"] == "Hello the"
 
 
 async def test_a_structured_answer_that_was_cut_off_is_an_error(hass: HomeAssistant, red: str) -> None:

@@ -57,6 +57,7 @@ class _Rewriting:
     text: str | None = None
     error: str | None = None
     model: str | None = None
+    truncated: bool = False
 
 
 class Analysis:
@@ -77,6 +78,7 @@ class Analysis:
         self._context = context
         self._started = time.monotonic()
         self._attempts: list[Attempt] = []
+        self._publishing = False
         self._look = Look(hass, request, devices)
         self.accepted: asyncio.Future[None] = hass.loop.create_future()
 
@@ -89,7 +91,7 @@ class Analysis:
             return await self._on_first_able()
         except asyncio.CancelledError:
             # Home Assistant cancels what is under way before it says that it stops.
-            if self._hass.is_stopping:
+            if self._hass.is_stopping and not self._publishing:
                 self._fire_failure(self._asked, AnalysisError(AnalysisFault.STOPPING, device=self._asked.name))
             raise
         finally:
@@ -203,7 +205,7 @@ class Analysis:
             if err.fault is AnalysisFault.STOPPING:
                 raise
             return _Rewriting(prompt=prompt, error=err.fault, model=model)
-        return _Rewriting(prompt=prompt, text=reply.answer.text, model=model)
+        return _Rewriting(prompt=prompt, text=reply.answer.text, model=model, truncated=reply.answer.truncated)
 
     def _plain(self, reply: Reply) -> str:
         """Return an answer as a person reads it."""
@@ -213,6 +215,15 @@ class Analysis:
         return str(reply.data[plain]) if plain else readable(reply.data)
 
     async def _publish(self, coordinator: OllamaVisionCoordinator, seen: Seen, rewriting: _Rewriting) -> dict[str, Any]:
+        """Publish to the end, also when nobody waits any more: what is stored is shown and told."""
+        self._publishing = True
+        publishing = self._store_and_tell(coordinator, seen, rewriting)
+        # A task of the entry's, so that unloading waits for it.
+        return await asyncio.shield(coordinator.config_entry.async_create_task(self._hass, publishing))
+
+    async def _store_and_tell(
+        self, coordinator: OllamaVisionCoordinator, seen: Seen, rewriting: _Rewriting
+    ) -> dict[str, Any]:
         """Store the result, show it, fire its event: in this order, so that the event finds everything there."""
         entry, request, reply = coordinator.config_entry, self._request, seen.reply
         result = AnalysisResult(
@@ -229,7 +240,7 @@ class Analysis:
             text_model=rewriting.model,
             text_model_error=rewriting.error,
             data=reply.data,
-            truncated=reply.answer.truncated,
+            truncated=reply.answer.truncated or rewriting.truncated,
             cached=reply.cached,
             processing_time=round(time.monotonic() - self._started, 3),
             timestamp=dt_util.now().isoformat(),

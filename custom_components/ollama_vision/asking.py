@@ -11,7 +11,12 @@ from .answer_cache import key_of
 from .const import AnalysisFault, Role
 from .coordinator import OllamaVisionCoordinator
 from .faults import AnalysisError, from_server_error
-from .model_server.errors import ModelCannotSeeError, ModelServerBusyError, ModelServerError
+from .model_server.errors import (
+    ModelCannotSeeError,
+    ModelServerBusyError,
+    ModelServerConnectionError,
+    ModelServerError,
+)
 from .model_server.models import Answer, Question
 from .request_queue import QueueFullError, QueueStoppedError, RateLimitError, Ticket
 from .structure import Structure, StructureMismatchError
@@ -114,9 +119,20 @@ class _Asking:
         known = self.coordinator.known_model(self.role, model)
         sees = known.vision if known else None
         if sees is None:
-            sees = await self.coordinator.connections[self.role].server.can_see(model)
+            sees = await self._asked_for_sight(model)
         if sees is False:
             raise ModelCannotSeeError(f"{model} takes text only")
+
+    async def _asked_for_sight(self, model: str) -> bool | None:
+        """Return what the server says of a model; where that fails, the question has the patience to find out."""
+        try:
+            return await self.coordinator.connections[self.role].server.can_see(model)
+        except ModelServerError as err:
+            if type(err) is ModelServerConnectionError:  # and no timeout, which is a kind of it
+                # The question would only wait as long again for a machine that is off.
+                self.coordinator.async_report_error(self.role, err)
+                raise
+            return None
 
     async def _ask_in_turn(self, question: Question) -> Answer:
         coordinator, arrived = self.coordinator, time.monotonic()
