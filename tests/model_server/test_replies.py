@@ -86,6 +86,8 @@ async def test_errors_in_the_shapes_of_servers(session: ClientSession) -> None:
         ({"error": "error loading model: 'a' not found"}, BadResponseError, "error loading model: 'a' not found"),
         ({"error": {"a": {"b": "c"}}}, BadResponseError, "The server answered with status 400."),
         (["x"], BadResponseError, '["x"]'),
+        ({"error": "bad \ud800 thing\0"}, BadResponseError, "bad \ufffd thing"),
+        ({"detail": [{"loc": ["\ud800"], "msg": "bad \udc00"}]}, BadResponseError, "\ufffd: bad \ufffd"),
         ("x" * 1000, BadResponseError, '"' + "x" * 499),
         ({"error": "x" * 1000}, BadResponseError, "x" * 500),
     ]

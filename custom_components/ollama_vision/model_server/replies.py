@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any, Final
 
+from .answer_text import visible
 from .errors import (
     BadResponseError,
     ModelCannotSeeError,
@@ -121,7 +122,7 @@ def _words(value: object) -> str | None:
     for _ in range(_DEEPEST):
         match value:
             case {"loc": list(place), "msg": str(message)}:  # vLLM and others that check requests with pydantic
-                return f"{'.'.join(map(str, place))}: {message}"[:_LONGEST_MESSAGE]
+                return visible(f"{'.'.join(map(str, place))}: {message}")[:_LONGEST_MESSAGE]
             case dict():
                 value = next((value[key] for key in ("error", "message", "detail") if value.get(key)), None)
             case [first, *_]:
@@ -129,7 +130,7 @@ def _words(value: object) -> str | None:
             case str(text) if (inner := _json_object(text)) is not None:
                 value = inner
             case str(text):
-                return text.strip()[:_LONGEST_MESSAGE] or None
+                return visible(text)[:_LONGEST_MESSAGE] or None
             case _:
                 return None
     return None
