@@ -128,7 +128,11 @@ def test_a_text_is_cut_on_a_word(text: str, length: int, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "usable"), [("Front door", True), ("前門", True), ("2", True), ("!?", False), ("", False)]
+    ("name", "usable"),
+    [
+        *((name, True) for name in ("Front door", "前門", "2", "½", "ꦗꦮ 2", "Unknown", "unknown!")),
+        *((name, False) for name in ("!?", "", "€", "ⴰⵣⵓⵍ", "ꦗꦮ", "ᬩᬮᬶ", "𞤀𞤣𞤤𞤢𞤥")),
+    ],
 )
-def test_a_name_needs_a_letter_or_a_digit(name: str, usable: bool) -> None:
+def test_a_name_needs_a_letter_or_a_digit_that_entities_can_have(name: str, usable: bool) -> None:
     assert has_slug(name) is usable

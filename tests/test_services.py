@@ -65,6 +65,7 @@ async def test_fields_that_the_form_leaves_empty_count_as_left_out(
     ("data", "words"),
     [
         ({"image_url": A_PICTURE, "image_name": "!?"}, "!?"),
+        ({"image_url": A_PICTURE, "image_name": "ⴰⵣⵓⵍ"}, "ⴰⵣⵓⵍ"),
         ({"image_url": A_PICTURE, "device_id": "nobody"}, "nobody"),
         ({"image_url": A_PICTURE, "device_id": ["nobody"]}, "nobody"),
         ({"image_url": "ftp://example.com/a.jpg"}, "ftp"),

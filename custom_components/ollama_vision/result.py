@@ -141,8 +141,12 @@ def _slug(image_name: str) -> str:
 
 
 def has_slug(image_name: str) -> bool:
-    """Return whether a name has a letter or a digit that an entity could be named by."""
-    return any(character.isalnum() for character in image_name)
+    """Return whether a name has a letter or a digit that an entity could be named by.
+
+    Of scripts that Home Assistant cannot write in Latin letters, all names would have the slug "unknown". After an "x"
+    such a name adds nothing, and one that was typed "unknown" does.
+    """
+    return any(character.isalnum() for character in image_name) and slugify(f"x{image_name}") != "x"
 
 
 def shortened(text: str, length: int) -> str:
