@@ -195,6 +195,42 @@ async def test_an_answer_that_does_not_fit_is_asked_for_once_more(hass: HomeAssi
     assert response["final_description"] == "People: 2"
 
 
+async def test_words_are_no_yes_or_no(hass: HomeAssistant, red: str) -> None:
+    async with FaultyServer(said('{"package": "no"}'), said('{"package": false}'), paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url))
+        response = await analyze(
+            hass, image_url=red, structure={"package": {"selector": {"boolean": {}}, "required": True}}
+        )
+
+    assert response["data"] == {"package": False}
+    assert response["final_description"] == "Package: no"
+
+
+async def test_nothing_to_read_is_said(hass: HomeAssistant, red: str) -> None:
+    async with FaultyServer(said('{"text": ""}'), said("{}"), paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url))
+        nothing = await analyze(hass, image_url=red, task="ocr")
+        unknown = await analyze(hass, image_url=red, structure={"colour": {"selector": {"text": {}}}})
+
+    assert [response["data"] for response in (nothing, unknown)] == [{"text": ""}, {}]
+    assert [response["final_description"] for response in (nothing, unknown)] == ["–", "–"]
+    sensor = hass.states.get(nothing["entity_id"])
+    assert sensor is not None
+    assert sensor.state == "–"
+
+
+async def test_half_a_character_in_a_servers_error_is_told(hass: HomeAssistant, red: str) -> None:
+    failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
+    async with FaultyServer([answer(400, b'{"error":"bad \\ud800 thing"}')], paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url))
+        with pytest.raises(HomeAssistantError, match="bad \ufffd thing"):
+            await analyze(hass, image_url=red)
+        await hass.async_block_till_done()
+
+    assert [event.data["error"] for event in failed] == ["bad_response"]
+    assert "bad \ufffd thing" in failed[0].data["message"]
+
+
 async def test_an_answer_that_never_fits_is_an_error(hass: HomeAssistant, red: str) -> None:
     failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
     async with FaultyServer(said('{"people": "many"}'), paths=HEALTHY) as server:

@@ -211,8 +211,7 @@ class Analysis:
         """Return an answer as a person reads it."""
         if reply.data is None:
             return reply.answer.text
-        plain = self._request.plain_field
-        return str(reply.data[plain]) if plain else readable(reply.data)
+        return readable(reply.data, self._request.plain_field)
 
     async def _publish(self, coordinator: OllamaVisionCoordinator, seen: Seen, rewriting: _Rewriting) -> dict[str, Any]:
         """Publish to the end, also when nobody waits any more: what is stored is shown and told."""
