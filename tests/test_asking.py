@@ -14,7 +14,7 @@ from custom_components.ollama_vision.const import EVENT_ANALYSIS_FAILED
 from custom_components.ollama_vision.model_server import transport
 
 from .common import add_device, analyze, entry_data, picture, picture_server, text_model
-from .servers.faulty import END, FaultyServer, Script, Step, answer, chunk, head
+from .servers.faulty import FaultyServer, Script, Step, answer, head
 from .servers.ollama_front import OllamaFront
 
 SHOW = answer(body=json.dumps({"capabilities": ["completion", "vision"], "details": {}, "model_info": {}}).encode())
@@ -34,7 +34,7 @@ STRUCTURE = {"people": {"selector": {"number": {}}, "required": True}}
 def line(content: str = "", **more: Any) -> bytes:
     """Return a line of an Ollama stream."""
     message = {"role": "assistant", "content": content}
-    return chunk(json.dumps({"model": "tiny-vision", "message": message, "done": False} | more).encode() + b"\n")
+    return json.dumps({"model": "tiny-vision", "message": message, "done": False} | more).encode() + b"\n"
 
 
 def done(reason: str = "stop") -> bytes:
@@ -44,7 +44,7 @@ def done(reason: str = "stop") -> bytes:
 
 def said(content: str, reason: str = "stop") -> list[bytes]:
     """Return a whole streamed answer."""
-    return [head(), line(content), done(reason), END]
+    return [head(), line(content), done(reason)]
 
 
 @pytest.fixture
@@ -72,11 +72,11 @@ async def red(socket_enabled: None) -> AsyncIterator[str]:
         ),
         ([answer(200, b"<html>Log in</html>", "text/html")], "bad_response", "bad_response"),
         ([answer(200, b"[1, 2]")], "bad_response", "bad_response"),
-        ([head(), line("A"), END], "bad_response", "broke off"),
-        ([head(), *[line("}") for _ in range(31)], END], "bad_response", "repeating"),
-        ([head(), line("A"), chunk(b'{"error":"unexpected EOF"}\n'), END], "bad_response", "unexpected EOF"),
-        ([head(), done(), END], "empty_answer", "nothing"),
-        ([head(), line("<think>hm</think>"), done(), END], "empty_answer", "nothing"),
+        ([head(), line("A")], "bad_response", "broke off"),
+        ([head(), *[line("}") for _ in range(31)]], "bad_response", "repeating"),
+        ([head(), line("A"), b'{"error":"unexpected EOF"}\n'], "bad_response", "unexpected EOF"),
+        ([head(), done()], "empty_answer", "nothing"),
+        ([head(), line("<think>hm</think>"), done()], "empty_answer", "nothing"),
     ],
 )
 async def test_each_fault_has_its_name_and_sentence(
@@ -147,7 +147,7 @@ async def test_a_server_that_stays_busy_is_given_up(
     monkeypatch.setattr(asking, "BUSY_DELAYS", (0.01, 0.01, 0.01))
     monkeypatch.setattr(asking, "LONGEST_RETRY_AFTER", 0.02)
     failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
-    async with FaultyServer([answer(429, headers={"Retry-After": "60"})], paths=HEALTHY) as server:
+    async with FaultyServer([answer(429, Retry_After="60")], paths=HEALTHY) as server:
         await add_device(hass, entry_data(server.url))
         with pytest.raises(HomeAssistantError, match="too busy"):
             await analyze(hass, image_url=red)

@@ -13,7 +13,7 @@ from pytest_homeassistant_custom_component.common import async_capture_events
 
 from .common import entry_data, text_model
 from .flows import checked, filled, options, proceed, start, submit, suggestions
-from .servers.faulty import FaultyServer, answer, chunk, head
+from .servers.faulty import FaultyServer, answer, head
 from .servers.llama_server import LlamaServer
 from .servers.ollama_front import OllamaFront
 
@@ -194,7 +194,7 @@ async def test_a_pull_that_fails_is_said_at_the_model(hass: HomeAssistant, ollam
 
 
 async def test_a_pull_that_is_cut_off_can_be_taken_up_again(hass: HomeAssistant, llama_server: LlamaServer) -> None:
-    cut = [head(), chunk(b'{"status":"pulling 1","digest":"sha256:1","total":100,"completed":40}\n')]
+    cut = [head(Content_Length="1000"), b'{"status":"pulling 1","digest":"sha256:1","total":100,"completed":40}\n']
     nothing = [answer(200, b'{"models":[]}')]
     paths = {"/api/version": [answer(200, b'{"version":"0.32.15"}')], "/api/pull": cut}
     async with FaultyServer(nothing, paths=paths) as server:

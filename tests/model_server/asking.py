@@ -8,13 +8,13 @@ from custom_components.ollama_vision.model_server.errors import ModelServerError
 from custom_components.ollama_vision.model_server.models import Answer, Silence
 from custom_components.ollama_vision.model_server.ollama import OllamaServer
 from custom_components.ollama_vision.model_server.transport import Transport
+from tests.servers.faulty import FaultyServer, Script, answer
 
 from .calls import QUESTION
-from .raw_server import RawServer, Script, head
 
 TOKEN = b'{"message":{"content":"A"},"done":false}\n'
 DONE = b'{"message":{"content":" door."},"done":true,"done_reason":"stop"}\n'
-VERSION = head(content_type="application/json") + b'{"version":"0.32.15"}'
+VERSION = answer(body=b'{"version":"0.32.15"}')
 SHORT = Silence(first_token=0.4, next_token=0.3)
 
 
@@ -30,7 +30,7 @@ async def version(session: ClientSession, url: str, api_key: str | None = None) 
 
 async def failure(session: ClientSession, script: Script) -> tuple[type[ModelServerError], str]:
     """Return what a question to a server with that script fails with."""
-    async with RawServer(script) as server:
+    async with FaultyServer(script) as server:
         with pytest.raises(ModelServerError) as err:
             pytest.fail(str(await ask(session, server.url)))
         return type(err.value), str(err.value).replace(server.url, "{url}")

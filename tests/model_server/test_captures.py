@@ -16,10 +16,10 @@ from custom_components.ollama_vision.model_server.keep_alive import InvalidKeepA
 from custom_components.ollama_vision.model_server.ollama import OllamaServer
 from custom_components.ollama_vision.model_server.openai_compatible import OpenAIServer
 from custom_components.ollama_vision.model_server.transport import Transport
+from tests.servers.faulty import refusing
 
 from .calls import CALLS
 from .captures import ReplayServer, Reply, files, load
-from .raw_server import unused_port
 
 with (Path(__file__).parent / "captures.tsv").open(encoding="utf-8", newline="") as table:
     EXPECTED = list(csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE))
@@ -36,19 +36,20 @@ async def test_captures(session: ClientSession, folder: str) -> None:
     rows = [row for row in EXPECTED if str(Path(row["capture"]).parent) == folder]
     companions = _companions(folder)
     seen = []
-    async with ReplayServer() as server:
-        there, not_there = (_clients(session, url) for url in (server.url, f"http://127.0.0.1:{unused_port()}"))
-        for row in rows:
-            capture = load(row["capture"])
-            path, call = CALLS[row["call"]]
-            server.replies = companions | {path: capture.reply}
-            clients = there if capture.reply.status else not_there
-            try:
-                outcome, words = "answers", await call(*clients)
-            except ModelServerError as err:
-                outcome, words = type(err).__name__, str(err)
-            words = words.replace(str(clients[0].url), "{url}").replace("\n", "⏎")
-            seen.append({**row, "outcome": outcome, "words": words})
+    with refusing() as nowhere:
+        async with ReplayServer() as server:
+            there, not_there = (_clients(session, url) for url in (server.url, nowhere))
+            for row in rows:
+                capture = load(row["capture"])
+                path, call = CALLS[row["call"]]
+                server.replies = companions | {path: capture.reply}
+                clients = there if capture.reply.status else not_there
+                try:
+                    outcome, words = "answers", await call(*clients)
+                except ModelServerError as err:
+                    outcome, words = type(err).__name__, str(err)
+                words = words.replace(str(clients[0].url), "{url}").replace("\n", "⏎")
+                seen.append({**row, "outcome": outcome, "words": words})
     assert [(was, row) for was, row in zip(seen, rows, strict=True) if was != row] == []
 
 

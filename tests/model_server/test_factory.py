@@ -15,11 +15,11 @@ from custom_components.ollama_vision.model_server.factory import connect, detect
 from custom_components.ollama_vision.model_server.models import Api
 from custom_components.ollama_vision.model_server.ollama import OllamaServer
 from custom_components.ollama_vision.model_server.openai_compatible import OpenAIServer
+from tests.servers.faulty import refusing
 from tests.servers.llama_server import LlamaServer
 from tests.servers.ollama_front import OllamaFront
 
 from .captures import ReplayServer, Reply, load
-from .raw_server import unused_port
 
 JSON = {"Content-Type": "application/json"}
 
@@ -89,8 +89,8 @@ async def test_servers_that_do_not_tell(session: ClientSession) -> None:
     for ollama, openai, error, words in cases:
         with pytest.raises(error, match=words):
             await detected(session, {"/api/version": ollama, "/v1/models": openai})
-    with pytest.raises(ModelServerConnectionError, match="connection refused"):
-        await detect_api(session, parse_address("127.0.0.1", unused_port()))
+    with refusing() as url, pytest.raises(ModelServerConnectionError, match="connection refused"):
+        await detect_api(session, parse_address(url, 80))
 
 
 async def test_a_key_is_used(session: ClientSession) -> None:
@@ -105,8 +105,8 @@ async def test_a_key_is_used(session: ClientSession) -> None:
 
 async def test_nobody_is_asked_without_need(session: ClientSession) -> None:
     """Where the protocol is known, a server that is off gets its client all the same."""
-    address = parse_address("127.0.0.1", unused_port())
-    for api, kind in ((Api.OLLAMA, OllamaServer), (Api.OPENAI, OpenAIServer)):
-        server = await connect(session, address, api=api)
-        assert type(server) is kind
-        assert server.api is api
+    with refusing() as url:
+        for api, kind in ((Api.OLLAMA, OllamaServer), (Api.OPENAI, OpenAIServer)):
+            server = await connect(session, parse_address(url, 80), api=api)
+            assert type(server) is kind
+            assert server.api is api

@@ -22,14 +22,16 @@ from custom_components.ollama_vision.model_server.keep_alive import parse_keep_a
 from custom_components.ollama_vision.model_server.models import Api, Model, Picture, PullProgress, Question, Silence
 from custom_components.ollama_vision.model_server.ollama import OllamaServer
 from custom_components.ollama_vision.model_server.transport import Transport
+from tests.servers.faulty import FaultyRequest, FaultyServer, head
 from tests.servers.ollama_front import OllamaFront
 
 from .calls import PICTURES, QUESTION, RED, SILENCE
 from .captures import ReplayServer, Reply
-from .raw_server import Connection, RawServer, head, says
 
 BLUE = Picture(data=(PICTURES / "blue.jpg").read_bytes(), mime_type="image/jpeg")
 SCHEMA = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
+
+JSON = head(content_type="application/json")
 
 
 def client(session: ClientSession, url: str) -> OllamaServer:
@@ -119,8 +121,8 @@ async def test_thoughts_are_not_shown(session: ClientSession) -> None:
         {"message": {"content": " door."}, "done": False},
         {"model": "x", "message": {"content": ""}, "done": True, "done_reason": "stop"},
     ]
-    script = says(head(), *[json.dumps(line).encode() + b"\n" for line in lines])
-    async with RawServer(script) as server:
+    script = [head(), *[json.dumps(line).encode() + b"\n" for line in lines]]
+    async with FaultyServer(script) as server:
         answer = await client(session, server.url).ask(QUESTION, SILENCE)
     assert answer.text == "A red door."
 
@@ -131,10 +133,10 @@ async def test_a_stream_without_a_last_message(session: ClientSession) -> None:
     cases = [
         (head(), 3, IncompleteAnswerError),
         (head(), 31, RepeatedTokensError),
-        (head(content_type="application/json"), 1, RepeatedTokensError),
+        (JSON, 1, RepeatedTokensError),
     ]
     for start, count, error in cases:
-        async with RawServer(says(start, token * count)) as server:
+        async with FaultyServer([start, token * count]) as server:
             with pytest.raises(BadResponseError) as err:
                 await client(session, server.url).ask(QUESTION, SILENCE)
         assert type(err.value) is error
@@ -202,21 +204,19 @@ async def test_a_model_that_changes(session: ClientSession) -> None:
 async def test_a_long_list(session: ClientSession) -> None:
     """However many models there are, the server is asked about four of them at a time."""
     names = [f"model{number}:latest" for number in range(12)]
-    tags = {"models": [{"name": name, "digest": name} for name in names]}
+    tags = json.dumps({"models": [{"name": name, "digest": name} for name in names]}).encode()
     running = most = 0
 
-    async def script(connection: Connection) -> None:
+    async def show(_request: FaultyRequest) -> bytes:
         nonlocal running, most
-        reply: object = tags if "/api/tags" in connection.request else {}
-        if "/api/show" in connection.request:
-            running += 1
-            most = max(most, running)
-            await asyncio.sleep(0.02)
-            running -= 1
-            reply = {"capabilities": ["vision"]}
-        await connection.send(head(content_type="application/json") + json.dumps(reply).encode())
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        return JSON + b'{"capabilities":["vision"]}'
 
-    async with RawServer(script) as server:
+    paths = {"/api/tags": [JSON, tags], "/api/ps": [JSON, b"{}"]}
+    async with FaultyServer([show], paths=paths) as server:
         models = await client(session, server.url).models()
     assert [(model.name, model.vision) for model in models] == [(name, True) for name in names]
     assert most == 4
@@ -279,8 +279,8 @@ async def test_pull_of_layers(session: ClientSession) -> None:
         {"status": "pulling b", "digest": "b", "total": 300, "completed": 900},
         {"status": "verifying sha256 digest"},
     ]
-    script = says(head(), *[json.dumps(line).encode() + b"\n" for line in lines])
-    async with RawServer(script) as server:
+    script = [head(), *[json.dumps(line).encode() + b"\n" for line in lines]]
+    async with FaultyServer(script) as server:
         pulling = client(session, server.url).pull("x")
         assert [(await anext(pulling)).fraction for _ in lines] == [None, 0, 0.5, 1, 0.25, 0.25, 1, 1]
         with pytest.raises(IncompleteAnswerError, match="The pull broke off"):
@@ -290,11 +290,11 @@ async def test_pull_of_layers(session: ClientSession) -> None:
 async def test_replies_to_loading(session: ClientSession) -> None:
     """Loading is not done before the server says so."""
     for script, error in (
-        (says(head()), IncompleteAnswerError),
-        (says(head(), b'{"done":false}\n'), IncompleteAnswerError),
-        (says(head(), b'{"error":"no room"}\n'), BadResponseError),
+        ([head()], IncompleteAnswerError),
+        ([head(), b'{"done":false}\n'], IncompleteAnswerError),
+        ([head(), b'{"error":"no room"}\n'], BadResponseError),
     ):
-        async with RawServer(script) as server:
+        async with FaultyServer(script) as server:
             with pytest.raises(error):
                 await client(session, server.url).load("x", None)
 

@@ -17,9 +17,9 @@ from custom_components.ollama_vision.model_server.errors import (
     ModelServerError,
     ModelServerTimeoutError,
 )
+from tests.servers.faulty import FaultyServer, head
 
 from .asking import DONE, TOKEN, ask, failure, version
-from .raw_server import RawServer, head, says
 
 FORBIDDEN = (
     "The server refuses the request without a reason (403), as Ollama does under a host name it does not expect."
@@ -29,37 +29,32 @@ FORBIDDEN = (
 async def test_statuses(session: ClientSession) -> None:
     """A status becomes an error with the server's own words, or with ours where it has none."""
     page = b"<!DOCTYPE html><html><title>Oops</title></html>"
-    statuses: list[tuple[str, bytes, type[ModelServerError], str]] = [
-        ("401 Unauthorized", b"", ModelServerAuthenticationError, "The server refuses the key (401)."),
-        ("401 Unauthorized", page, ModelServerAuthenticationError, "The server refuses the key (401)."),
-        ("401 Unauthorized", b"no token", ModelServerAuthenticationError, "no token"),
-        (
-            "403 Forbidden",
-            b"",
-            ModelServerAuthenticationError,
-            FORBIDDEN,
-        ),
-        ("403 Forbidden", b'{"detail":"Not yours"}', ModelServerAuthenticationError, "Not yours"),
-        ("404 Not Found", b"404 page not found", BadResponseError, "404 page not found"),
-        ("404 Not Found", page, BadResponseError, "The server answered with status 404."),
-        ("404 Not Found", b'{"error":"model \'x\' not found"}', ModelNotFoundError, "model 'x' not found"),
-        ("413 Payload Too Large", page, BadResponseError, "The server answered with status 413."),
-        ("429 Too Many Requests", b"", ModelServerBusyError, "The server is busy (429)."),
-        ("500 Internal Server Error", b"", BadResponseError, "The server answered with status 500."),
-        ("500 Internal Server Error", b'{"error":null}', BadResponseError, "The server answered with status 500."),
-        ("500 Internal Server Error", b'{"error":[]}', BadResponseError, "The server answered with status 500."),
-        ("500 Internal Server Error", b'{"error":"out of memory"}', BadResponseError, "out of memory"),
-        ("500 Internal Server Error", b"\xff\xfe", BadResponseError, "\ufffd\ufffd"),
-        ("502 Bad Gateway", page, ModelServerConnectionError, "A proxy does not reach the server (502)."),
-        ("503 Service Unavailable", page, ModelServerBusyError, "The server is busy (503)."),
-        ("503 Service Unavailable", b'{"error":"overloaded"}', ModelServerBusyError, "overloaded"),
-        ("504 Gateway Timeout", page, ModelServerTimeoutError, "A proxy waited too long for the server (504)."),
-        ("204 No Content", b"", BadResponseError, "The server answered with status 204."),
-        ("304 Not Modified", b"", BadResponseError, "The server answered with status 304."),
+    statuses: list[tuple[int, bytes, type[ModelServerError], str]] = [
+        (401, b"", ModelServerAuthenticationError, "The server refuses the key (401)."),
+        (401, page, ModelServerAuthenticationError, "The server refuses the key (401)."),
+        (401, b"no token", ModelServerAuthenticationError, "no token"),
+        (403, b"", ModelServerAuthenticationError, FORBIDDEN),
+        (403, b'{"detail":"Not yours"}', ModelServerAuthenticationError, "Not yours"),
+        (404, b"404 page not found", BadResponseError, "404 page not found"),
+        (404, page, BadResponseError, "The server answered with status 404."),
+        (404, b'{"error":"model \'x\' not found"}', ModelNotFoundError, "model 'x' not found"),
+        (413, page, BadResponseError, "The server answered with status 413."),
+        (429, b"", ModelServerBusyError, "The server is busy (429)."),
+        (500, b"", BadResponseError, "The server answered with status 500."),
+        (500, b'{"error":null}', BadResponseError, "The server answered with status 500."),
+        (500, b'{"error":[]}', BadResponseError, "The server answered with status 500."),
+        (500, b'{"error":"out of memory"}', BadResponseError, "out of memory"),
+        (500, b"\xff\xfe", BadResponseError, "\ufffd\ufffd"),
+        (502, page, ModelServerConnectionError, "A proxy does not reach the server (502)."),
+        (503, page, ModelServerBusyError, "The server is busy (503)."),
+        (503, b'{"error":"overloaded"}', ModelServerBusyError, "overloaded"),
+        (504, page, ModelServerTimeoutError, "A proxy waited too long for the server (504)."),
+        (204, b"", BadResponseError, "The server answered with status 204."),
+        (304, b"", BadResponseError, "The server answered with status 304."),
     ]
     for status, body, error, words in statuses:
         kind = "text/html" if body == page else "text/plain"
-        assert (status, body, *await failure(session, says(head(status, kind), body))) == (status, body, error, words)
+        assert (status, body, *await failure(session, [head(status, kind), body])) == (status, body, error, words)
 
 
 async def test_errors_in_the_shapes_of_servers(session: ClientSession) -> None:
@@ -92,12 +87,12 @@ async def test_errors_in_the_shapes_of_servers(session: ClientSession) -> None:
         ({"error": "x" * 1000}, BadResponseError, "x" * 500),
     ]
     for shape, error, words in shapes:
-        kind, said = await failure(session, says(head("400 Bad Request"), json.dumps(shape).encode()))
+        kind, said = await failure(session, [head(400), json.dumps(shape).encode()])
         assert (shape, kind, said) == (shape, error, words)
     deep: object = "the end"
     for _ in range(30):
         deep = {"error": deep}
-    _, said = await failure(session, says(head("400 Bad Request"), json.dumps(deep).encode()))
+    _, said = await failure(session, [head(400), json.dumps(deep).encode()])
     assert said == "The server answered with status 400."
 
 
@@ -105,7 +100,7 @@ async def test_when_to_come_back(session: ClientSession) -> None:
     """Retry-After is read as seconds and as a date; nonsense counts as none."""
 
     async def retry_after(value: str) -> float | None:
-        async with RawServer(says(head("429 Too Many Requests", Retry_After=value))) as server:
+        async with FaultyServer([head(429, Retry_After=value)]) as server:
             with pytest.raises(ModelServerBusyError) as err:
                 await ask(session, server.url)
         return err.value.retry_after
@@ -125,9 +120,9 @@ async def test_web_pages(session: ClientSession) -> None:
     words = "The server answered with a web page, perhaps a login page in front of it."
     page = b"<!DOCTYPE html>\n<html><form action=login></form></html>"
     for content_type in ("text/html; charset=utf-8", "application/json", "text/plain"):
-        script = says(head(content_type=content_type), page)
+        script = [head(content_type=content_type), page]
         assert await failure(session, script) == (BadResponseError, words)
-        async with RawServer(script) as server:
+        async with FaultyServer(script) as server:
             with pytest.raises(BadResponseError, match=words):
                 await version(session, server.url)
 
@@ -140,9 +135,9 @@ async def test_wrong_types(session: ClientSession) -> None:
         *(b'{"message":{"content":5}}', b'{"message":{"content":["x"]}}', b'{"message":{"thinking":{}}}'),
         *(b'{"message":{"content":"x"},"model":5,"done":true}', b"\xff\xfe\xfa", b"[" * 100_000),
     ):
-        assert (body[:60], *await failure(session, says(head(), body + b"\n"))) == (body[:60], BadResponseError, words)
+        assert (body[:60], *await failure(session, [head(), body + b"\n"])) == (body[:60], BadResponseError, words)
     for body in (b"null", b"[]", b"", b"hello", b"{", b"{}", b'{"version":5}', b"[" * 100_000):
-        async with RawServer(says(head(content_type="application/json"), body)) as server:
+        async with FaultyServer([head(content_type="application/json"), body]) as server:
             with pytest.raises(BadResponseError, match=words):
                 pytest.fail(f"{body[:60]!r} is {await version(session, server.url)}")
 
@@ -154,7 +149,7 @@ async def test_numbers_that_are_none(session: ClientSession) -> None:
         b'"eval_count":-1,"eval_duration":1',
         b'"eval_count":5,"eval_duration":0',
     ):
-        async with RawServer(says(head(), DONE[:-2] + b"," + measures + b"}\n")) as server:
+        async with FaultyServer([head(), DONE[:-2] + b"," + measures + b"}\n"]) as server:
             answer = await ask(session, server.url)
         assert (answer.text, answer.tokens_per_second) == ("door.", None)
 
@@ -173,4 +168,4 @@ async def test_errors_within_a_stream(session: ClientSession) -> None:
         (b'{"error":"model \\"x\\" not found"}\n', ModelNotFoundError, 'model "x" not found'),
     ]
     for line, error, words in lines:
-        assert await failure(session, says(head(), TOKEN, line)) == (error, words)
+        assert await failure(session, [head(), TOKEN, line]) == (error, words)

@@ -29,20 +29,21 @@ from custom_components.ollama_vision.model_server.models import Picture, Silence
 from custom_components.ollama_vision.model_server.ollama import OllamaServer
 from custom_components.ollama_vision.model_server.openai_compatible import OpenAIServer
 from custom_components.ollama_vision.model_server.transport import Transport
+from tests.servers.faulty import END, FaultyServer, Script, Step, chunk, drip, head, refusing
 
 from .asking import DONE, SHORT, TOKEN, VERSION, ask, failure, version
 from .calls import QUESTION
 from .certificates import self_signed
-from .raw_server import Connection, RawServer, Script, drips, head, resets, says, says_then_waits, unused_port
 
 
 async def test_nobody_there(session: ClientSession) -> None:
     """A refused connection says so, and where."""
-    url = f"http://127.0.0.1:{unused_port()}"
-    for asking in (ask, version):
-        with pytest.raises(ModelServerConnectionError, match=f"^No connection to {url}: connection refused.$") as err:
-            await asking(session, url)
-        assert not isinstance(err.value, ModelServerTimeoutError)
+    with refusing() as url:
+        for asking in (ask, version):
+            refused = f"^No connection to {url}: connection refused.$"
+            with pytest.raises(ModelServerConnectionError, match=refused) as err:
+                await asking(session, url)
+            assert not isinstance(err.value, ModelServerTimeoutError)
 
 
 @pytest.mark.parametrize(("connect_seconds", "silence"), [(0.2, Silence()), (10.0, Silence(first_token=0.2))])
@@ -84,16 +85,16 @@ async def test_broken_connections(session: ClientSession) -> None:
     broke_off = (IncompleteAnswerError, "The answer broke off.")
     chunked = head(Transfer_Encoding="chunked")
     breaks: list[tuple[Script, tuple[type[ModelServerError], str]]] = [
-        (resets, (ModelServerConnectionError, "No connection to {url}: it broke.")),
-        (says(), (ModelServerConnectionError, "No connection to {url}: it broke.")),
-        (says(head()), broke_off),
-        (says(head(), TOKEN), broke_off),
-        (says(head(), TOKEN, DONE[:-20]), broke_off),
-        (says(head(Content_Length="1000"), TOKEN), broke_off),
-        (says(chunked, b"%x\r\n%b\r\n" % (len(TOKEN), TOKEN)), broke_off),
-        (says(chunked, b"%x\r\n%b\r\n0\r\n\r\n" % (len(TOKEN), TOKEN)), broke_off),
-        (says(head(Content_Encoding="gzip"), TOKEN), broke_off),
-        (says(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), (BadResponseError, "The server does not speak HTTP.")),
+        ([Step.RESET], (ModelServerConnectionError, "No connection to {url}: it broke.")),
+        ([], (ModelServerConnectionError, "No connection to {url}: it broke.")),
+        ([head()], broke_off),
+        ([head(), TOKEN], broke_off),
+        ([head(), TOKEN, DONE[:-20]], broke_off),
+        ([head(Content_Length="1000"), TOKEN], broke_off),
+        ([chunked, chunk(TOKEN)], broke_off),
+        ([chunked, chunk(TOKEN), END], broke_off),
+        ([head(Content_Encoding="gzip"), TOKEN], broke_off),
+        ([b"SSH-2.0-OpenSSH_9.2\r\n\r\n"], (BadResponseError, "The server does not speak HTTP.")),
     ]
     for number, (script, expected) in enumerate(breaks):
         assert (number, await failure(session, script)) == (number, expected)
@@ -101,13 +102,7 @@ async def test_broken_connections(session: ClientSession) -> None:
 
 async def test_a_reset_within_the_answer(session: ClientSession) -> None:
     """A machine that goes off in mid-answer leaves half an answer or none."""
-
-    async def script(connection: Connection) -> None:
-        await says(head(), TOKEN)(connection)
-        await asyncio.sleep(0.05)
-        await resets(connection)
-
-    kind, _ = await failure(session, script)
+    kind, _ = await failure(session, [head(), TOKEN, 0.05, Step.RESET])
     assert kind in (IncompleteAnswerError, ModelServerConnectionError)
 
 
@@ -116,15 +111,15 @@ async def test_silence(session: ClientSession) -> None:
     first = (ModelServerTimeoutError, "The server was silent for 0.4 s.")
     later = (ModelServerTimeoutError, "The server was silent for 0.3 s.")
     silences: list[tuple[Script, tuple[type[ModelServerError], str]]] = [
-        (says_then_waits(), first),
-        (says_then_waits(head()), first),
-        (says_then_waits(head(), b": still here\n\n"), first),
-        (says_then_waits(head(), b'{"message":{"content":""},"done":false}\n'), first),
-        (says_then_waits(head(), TOKEN), later),
-        (says_then_waits(head(), TOKEN, TOKEN[:10]), later),
-        (says_then_waits(head("500 Internal Server Error"), b'{"error"'), first),
-        (drips(b": still here\n", 0.02), first),
-        (drips(b'{"message": ', 0.02), first),
+        ([Step.HANG], first),
+        ([head(), Step.HANG], first),
+        ([head(), b": still here\n\n", Step.HANG], first),
+        ([head(), b'{"message":{"content":""},"done":false}\n', Step.HANG], first),
+        ([head(), TOKEN, Step.HANG], later),
+        ([head(), TOKEN, TOKEN[:10], Step.HANG], later),
+        ([head(500), b'{"error"', Step.HANG], first),
+        ([head(), *drip(b": still here\n" * 10, 0.02)], first),
+        ([head(), *drip(b'{"message": ' * 10, 0.02)], first),
     ]
     for number, (script, expected) in enumerate(silences):
         assert (number, await failure(session, script)) == (number, expected)
@@ -132,13 +127,7 @@ async def test_silence(session: ClientSession) -> None:
 
 async def test_a_slow_answer_is_no_silence(session: ClientSession) -> None:
     """Only the pauses between tokens are limited, however long the whole answer takes."""
-
-    async def script(connection: Connection) -> None:
-        for piece in (head(), *[TOKEN] * 8, DONE):
-            await says(piece)(connection)
-            await asyncio.sleep(0.1)
-
-    async with RawServer(script) as server:
+    async with FaultyServer([head(), *drip(TOKEN * 8, 0.1, len(TOKEN)), DONE]) as server:
         started = monotonic()
         answer = await ask(session, server.url)
     assert answer.text == "AAAAAAAA door."
@@ -148,16 +137,16 @@ async def test_a_slow_answer_is_no_silence(session: ClientSession) -> None:
 async def test_small_talk_has_an_end(session: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """What needs no model has to be there in all its parts in time."""
     monkeypatch.setattr(transport_module, "SMALL_TALK_SECONDS", 0.3)
-    scripts = (says_then_waits(), says_then_waits(VERSION[:-5]), drips(b" ", 0.02))
+    scripts: list[Script] = [[Step.HANG], [VERSION[:-5], Step.HANG], [head(), *drip(b" " * 100, 0.02)]]
     for script in scripts:
-        async with RawServer(script) as server:
+        async with FaultyServer(script) as server:
             with pytest.raises(ModelServerTimeoutError, match=r"silent for 0\.3 s"):
                 await version(session, server.url)
 
 
 async def test_a_server_that_does_not_hang_up(session: ClientSession) -> None:
     """An answer that is complete does not wait for the connection to end."""
-    async with RawServer(says_then_waits(head(), TOKEN, DONE)) as server:
+    async with FaultyServer([head(), TOKEN, DONE, Step.HANG]) as server:
         started = monotonic()
         assert (await ask(session, server.url, Silence())).text == "A door."
     assert monotonic() - started < 2
@@ -165,17 +154,17 @@ async def test_a_server_that_does_not_hang_up(session: ClientSession) -> None:
 
 async def test_every_request_has_its_own_connection(session: ClientSession) -> None:
     """The server is asked to hang up, so that no later question meets a connection that is about to end."""
-    async with RawServer(says(VERSION)) as server:
+    async with FaultyServer([VERSION]) as server:
         await version(session, server.url)
-    assert "\r\nConnection: close\r\n" in server.requests[0]
+    assert server.requests[0].headers["Connection"] == "close"
 
 
 async def test_a_refusal_while_the_picture_is_sent(session: ClientSession) -> None:
     """A server that refuses before it has read everything is heard."""
     large = replace(QUESTION, pictures=(Picture(data=bytes(8_000_000), mime_type="image/jpeg"),))
 
-    script = says_then_waits(head("401 Unauthorized", "text/plain", Content_Length="8"), b"no token")
-    async with RawServer(script, reads_body=False) as server:
+    script: Script = [head(401, "text/plain", Content_Length="8"), b"no token", Step.HANG]
+    async with FaultyServer(script, reads_body=False) as server:
         client = OllamaServer(Transport(session, parse_address(server.url, 80)))
         with pytest.raises(ModelServerAuthenticationError, match="no token"):
             await client.ask(large, Silence())
@@ -184,37 +173,37 @@ async def test_a_refusal_while_the_picture_is_sent(session: ClientSession) -> No
 async def test_too_much(session: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """No line, list or stream fills the memory; an answer without an end is cut."""
     too_large = (BadResponseError, "The server's answer is too large.")
-    assert await failure(session, says(head(), b"a" * (transport_module.LARGEST_REPLY + 1))) == too_large
-    async with RawServer(says(head(), b" " * (transport_module.LARGEST_REPLY + 1))) as server:
+    assert await failure(session, [head(), b"a" * (transport_module.LARGEST_REPLY + 1)]) == too_large
+    async with FaultyServer([head(), b" " * (transport_module.LARGEST_REPLY + 1)]) as server:
         with pytest.raises(BadResponseError, match="too large"):
             await version(session, server.url)
     monkeypatch.setattr(transport_module, "_LARGEST_STREAM", 10_000)
     empty = b'{"message":{"content":""},"done":false}\n'
-    assert await failure(session, says(head(), empty * 1000)) == too_large
+    assert await failure(session, [head(), empty * 1000]) == too_large
 
 
 async def test_an_answer_without_an_end(session: ClientSession) -> None:
     """A model that never stops is stopped, and what it said so far is a cut answer; endless thoughts are none."""
     line = b'{"message":{"%b":"%b"},"done":false}\n'
-    async with RawServer(says_then_waits(head(), *[line % (b"content", b"ha" * 500)] * 101)) as server:
+    async with FaultyServer([head(), *[line % (b"content", b"ha" * 500)] * 101, Step.HANG]) as server:
         answer = await ask(session, server.url)
     assert (answer.truncated, len(answer.text)) == (True, 100_000)
-    script = says_then_waits(head(), *[line % (b"thinking", b"hm" * 500)] * 101)
+    script: Script = [head(), *[line % (b"thinking", b"hm" * 500)] * 101, Step.HANG]
     assert await failure(session, script) == (EmptyAnswerError, "The model thought, but answered nothing.")
 
 
 async def test_redirects_are_not_followed(session: ClientSession) -> None:
     """The key stays with the host it is meant for; the person reads where the server wanted to send it."""
-    async with RawServer(says(VERSION)) as elsewhere:
+    async with FaultyServer([VERSION]) as elsewhere:
         for location, target in (
             (f"{elsewhere.url}/login?token=secret#x", f"{elsewhere.url}/login"),
             (f"http://me:secret@{elsewhere.url[7:]}/login", f"{elsewhere.url}/login"),
             ("/api/", "{url}/api/"),
             ("http://[", "nowhere"),
         ):
-            for status in ("301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"):
-                answer = await failure(session, says(head(status, Location=location)))
-                assert answer == (BadResponseError, f"The server sends the request elsewhere: {target}")
+            for status in (301, 302, 307, 308):
+                redirected = await failure(session, [head(status, Location=location)])
+                assert redirected == (BadResponseError, f"The server sends the request elsewhere: {target}")
     assert elsewhere.requests == []
 
 
@@ -222,10 +211,9 @@ async def test_credentials(session: ClientSession) -> None:
     """A key travels as a bearer token, else the URL's credentials as Basic; blanks around a pasted key are dropped."""
 
     async def authorization(userinfo: str, api_key: str | None) -> str | None:
-        async with RawServer(says(VERSION)) as server:
+        async with FaultyServer([VERSION]) as server:
             await version(session, server.url.replace("//", f"//{userinfo}"), api_key)
-        lines = dict(line.split(": ", 1) for line in server.requests[0].split("\r\n")[1:] if line)
-        return lines.get("Authorization")
+        return server.requests[0].headers.get("Authorization")
 
     assert await authorization("", None) is None
     assert await authorization("", "") is None
@@ -239,22 +227,21 @@ async def test_credentials(session: ClientSession) -> None:
 async def test_a_server_that_repeats_the_key(session: ClientSession) -> None:
     """Neither the key nor a password shows in what a person or a log reads."""
     for userinfo, api_key in (("", "sk-secret"), ("me:sk-secret@", None)):
-        for body in (head("401 Unauthorized") + b"wrong key sk-secret", head() + b'{"error":"wrong key sk-secret"}\n'):
-            async with RawServer(says(body)) as server:
+        for body in (head(401) + b"wrong key sk-secret", head() + b'{"error":"wrong key sk-secret"}\n'):
+            async with FaultyServer([body]) as server:
                 with pytest.raises(ModelServerError, match=r"^wrong key …$"):
                     await ask(session, server.url.replace("//", f"//{userinfo}"), api_key=api_key)
-                await server.__aexit__()
-                with pytest.raises(ModelServerConnectionError) as err:
-                    await ask(session, server.url.replace("//", f"//{userinfo}"), api_key=api_key)
-                assert "sk-secret" not in str(err.value)
+            with pytest.raises(ModelServerConnectionError) as err:
+                await ask(session, server.url.replace("//", f"//{userinfo}"), api_key=api_key)
+            assert "sk-secret" not in str(err.value)
 
 
 async def test_a_path_in_front(session: ClientSession) -> None:
     """A server behind a proxy's path is asked there."""
-    async with RawServer(says(VERSION)) as server:
+    async with FaultyServer([VERSION]) as server:
         for path in ("/ollama", "/ollama/", "/a/b/", "/ollama/api", ""):
             await version(session, server.url + path)
-    assert [request.split(" ", 2)[1] for request in server.requests] == [
+    assert [request.path for request in server.requests] == [
         "/ollama/api/version",
         "/ollama/api/version",
         "/a/b/api/version",
@@ -266,9 +253,9 @@ async def test_a_path_in_front(session: ClientSession) -> None:
 async def test_ipv6(session: ClientSession) -> None:
     """A server on an IPv6 address is asked there, under that name."""
     socket_allow_hosts(["127.0.0.1", "::1"])
-    async with RawServer(says(VERSION), host="::1") as server:
+    async with FaultyServer([VERSION], host="::1") as server:
         assert await version(session, server.url) == "0.32.15"
-    assert f"\r\nHost: {server.url.removeprefix('http://')}\r\n" in server.requests[0]
+    assert server.requests[0].headers["Host"] == server.url.removeprefix("http://")
 
 
 async def test_certificates(socket_enabled: None) -> None:
@@ -276,7 +263,7 @@ async def test_certificates(socket_enabled: None) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with self_signed("127.0.0.1") as files:
         context.load_cert_chain(*files)
-    async with RawServer(says(VERSION), tls=context) as server:
+    async with FaultyServer([VERSION], tls=context) as server:
         async with ClientSession() as verifying:
             with pytest.raises(
                 ModelServerConnectionError, match=r"certificate is not trusted \(self-signed certificate\)"
@@ -305,24 +292,13 @@ async def test_tls_to_a_server_without(session: ClientSession) -> None:
 
 async def test_cancelling(session: ClientSession) -> None:
     """A question that nobody waits for any more ends at once, and the server hears of it."""
-    gone = asyncio.Event()
-
-    async def script(connection: Connection) -> None:
-        await says(head(), TOKEN)(connection)
-        try:
-            while True:
-                await asyncio.sleep(0.02)
-                await says(TOKEN)(connection)
-        except ConnectionError:
-            gone.set()
-
-    async with RawServer(script) as server:
+    async with FaultyServer([head(), *drip(TOKEN * 100, 0.02, len(TOKEN))]) as server:
         task = asyncio.create_task(ask(session, server.url))
         await asyncio.sleep(0.2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(gone.wait(), 2)
+        await asyncio.wait_for(server.left.wait(), 2)
 
 
 async def test_the_event_loop_stays_free(session: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +316,7 @@ async def test_the_event_loop_stays_free(session: ClientSession, monkeypatch: py
         return original(build)  # type: ignore[arg-type]  # a function that returns a body
 
     monkeypatch.setattr(transport_module, "_dump", dump)
-    async with RawServer(says(head(), DONE)) as server:
+    async with FaultyServer([head(), DONE]) as server:
         client = OllamaServer(Transport(session, parse_address(server.url, 80)))
         await client.ask(QUESTION, SHORT)
         await client.load("x", None)
@@ -352,17 +328,17 @@ async def test_openai_speaks_over_the_same_transport(session: ClientSession) -> 
     event = b'data: {"choices":[{"delta":{"content":"A"},"finish_reason":null}]}\n\n'
     stream = head(content_type="text/event-stream")
     scripts: list[tuple[Script, type[ModelServerError]]] = [
-        (resets, ModelServerConnectionError),
-        (says_then_waits(stream, b": ping\n\n"), ModelServerTimeoutError),
-        (says_then_waits(stream, event), ModelServerTimeoutError),
-        (says(stream, event), IncompleteAnswerError),
-        (says(stream, event, event[:-20]), IncompleteAnswerError),
-        (says(head("401 Unauthorized")), ModelServerAuthenticationError),
-        (says(head("503 Service Unavailable")), ModelServerBusyError),
-        (says(head(content_type="text/html"), b"<html>"), BadResponseError),
+        ([Step.RESET], ModelServerConnectionError),
+        ([stream, b": ping\n\n", Step.HANG], ModelServerTimeoutError),
+        ([stream, event, Step.HANG], ModelServerTimeoutError),
+        ([stream, event], IncompleteAnswerError),
+        ([stream, event, event[:-20]], IncompleteAnswerError),
+        ([head(401)], ModelServerAuthenticationError),
+        ([head(503)], ModelServerBusyError),
+        ([head(content_type="text/html"), b"<html>"], BadResponseError),
     ]
     for number, (script, error) in enumerate(scripts):
-        async with RawServer(script) as server:
+        async with FaultyServer(script) as server:
             with pytest.raises(ModelServerError) as err:
                 await OpenAIServer(Transport(session, parse_address(server.url, 80))).ask(QUESTION, SHORT)
             assert (number, type(err.value)) == (number, error)

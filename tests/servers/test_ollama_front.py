@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 import pytest
 from yarl import URL
 
-from .faulty import FaultyServer, Step, chunk, head
+from .faulty import FaultyServer, Script, Step, chunk, head
 from .llama_server import LlamaServer
 from .ollama_front import OllamaFront, OllamaFrontProcess
 
@@ -224,8 +224,9 @@ async def test_the_runner_dies_while_it_speaks(socket_enabled: None, *, stream: 
     """A stream that has begun ends with the error, as the captures of a killed runner do."""
     token = b'data: {"choices":[{"finish_reason":null,"delta":{"content":"The"}}]}\n\n'
     body = {"model": "tiny-text", "messages": HELLO, "stream": stream}
+    script: Script = [head(content_type="text/event-stream", Transfer_Encoding="chunked"), chunk(token), Step.RESET]
     async with (
-        FaultyServer([head(content_type="text/event-stream"), chunk(token), Step.RESET]) as llama,
+        FaultyServer(script) as llama,
         OllamaFront(llama=llama.url) as front,
         ClientSession() as session,
         session.post(f"{front.url}/api/chat", json=body) as answer,
