@@ -63,6 +63,19 @@ async def test_removing_the_sensor_forgets_its_name(hass: HomeAssistant, entry: 
     await assert_forgotten(hass, entry)
 
 
+async def test_removing_the_sensor_of_a_device_that_was_added_again_forgets_its_name(
+    hass: HomeAssistant, entry: MockConfigEntry, ollama_front: OllamaFront
+) -> None:
+    """The registry remembers the earlier device's sensor, which had the same entity id."""
+    assert await hass.config_entries.async_remove(entry.entry_id)
+    again = await add_device(hass, entry_data(ollama_front.url))
+    await analyze(hass, image_url=A_PICTURE)
+    await analyze(hass, image_url=A_PICTURE, image_name="Garden")
+    er.async_get(hass).async_remove(SENSOR)
+    await hass.async_block_till_done()
+    await assert_forgotten(hass, again)
+
+
 async def test_an_action_forgets_everything(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     await forget(hass, all=True)
     assert stored(hass, entry) == []
@@ -134,3 +147,16 @@ async def test_a_user_forgets_only_what_he_may_control(hass: HomeAssistant, entr
             DOMAIN, "forget_image", {"image_name": "Front door"}, blocking=True, context=Context(user_id="guest")
         )
     assert hass.states.get(SENSOR) is not None
+
+
+@pytest.mark.parametrize("slug", ["front_door", "garden"])
+async def test_a_user_who_may_not_control_all_forgets_nothing(
+    hass: HomeAssistant, entry: MockConfigEntry, slug: str
+) -> None:
+    policy = {"entities": {"entity_ids": {f"{domain}.ollama_vision_{slug}": True for domain in ("sensor", "image")}}}
+    MockUser(id="guest").add_to_hass(hass).mock_policy(policy)
+    with pytest.raises(Unauthorized):
+        await hass.services.async_call(
+            DOMAIN, "forget_image", {"all": True}, blocking=True, context=Context(user_id="guest")
+        )
+    assert sorted(stored(hass, entry)) == ["front_door", "garden"]

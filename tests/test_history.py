@@ -393,6 +393,15 @@ async def test_a_name_of_which_nothing_can_be_read_is_left_out(hass: HomeAssista
     assert await texts(history) == ["A person at the garden."]
 
 
+async def test_a_name_of_which_nothing_can_be_read_goes_with_the_limits(hass: HomeAssistant, folder: Path) -> None:
+    broken = await add(await a_history(hass), age=2 * DAY)
+    (folder / "front_door" / f"{broken.result_id}.json").write_text("{")
+    history = await a_history(hass, HistoryLimits(days=1))
+    assert await history.async_days() == []
+    await history.async_prune(NOW)
+    assert not list((folder / "front_door").iterdir())
+
+
 async def test_alien_files_are_left_alone(hass: HomeAssistant, folder: Path) -> None:
     history = await a_history(hass)
     await add(history)
@@ -576,6 +585,24 @@ async def test_a_crash_while_forgetting_has_forgotten_all(hass: HomeAssistant, f
     assert history.latest == {}
     assert history.is_forgotten("front_door")
     assert files(folder) == {"front_door.forgotten"}
+
+
+async def test_a_forgotten_folder_that_cannot_be_read_stops_nothing(
+    hass: HomeAssistant, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = await a_history(hass)
+    await add(history)
+    await add(history, "Garden")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    # Not with real permissions: root, as whom the tests may run, may list everything.
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    await history.async_forget("garden")
+    history = await a_history(hass)
+    assert set(history.latest) == {"front_door"}
+    assert history.is_forgotten("garden")
 
 
 async def test_a_name_that_is_used_again_is_not_forgotten(hass: HomeAssistant, folder: Path) -> None:

@@ -54,7 +54,14 @@ async def test_fields_that_the_form_leaves_empty_count_as_left_out(
     await add_device(hass, entry_data(ollama_front.url))
 
     response = await analyze(
-        hass, image_url=[A_PICTURE], image_entity=[], prompt="", device_id=[], text_prompt="", context="", structure={}
+        hass,
+        image_url=["", A_PICTURE],
+        image_entity=[""],
+        prompt="",
+        device_id=["", None],
+        text_prompt="",
+        context="",
+        structure={},
     )
 
     assert response["prompt"] == DEFAULT_PROMPT

@@ -65,9 +65,11 @@ def _removed_slug(hass: HomeAssistant, entry: OllamaVisionConfigEntry, entity_id
     """Return the slug of the name that a removed entity showed, unless it is forgotten already."""
     prefix = f"{entry.entry_id}_"
     for (domain, platform, unique_id), deleted in er.async_get(hass).deleted_entities.items():
+        # Several may have had this entity id one after the other, also of an earlier entry.
         if deleted.entity_id == entity_id and platform == DOMAIN and domain in _PLATFORMS:
             slug = unique_id.removeprefix(prefix)
-            return slug if slug in entry.runtime_data.history.latest and unique_id.startswith(prefix) else None
+            if unique_id.startswith(prefix) and slug in entry.runtime_data.history.latest:
+                return slug
     return None
 
 

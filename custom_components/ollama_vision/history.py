@@ -199,7 +199,8 @@ class History:
         """Return the local days of which there are results, newest first."""
 
         def days(listed: list[StoredResult]) -> list[date]:
-            return sorted({dt_util.as_local(stored.time).date() for stored in listed}, reverse=True)
+            made = {dt_util.as_local(stored.time).date() for stored in listed if not stored.damaged}
+            return sorted(made, reverse=True)
 
         return await self._hass.async_add_executor_job(days, list(self._stored.values()))
 

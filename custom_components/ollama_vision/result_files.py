@@ -207,12 +207,13 @@ def _checked(result: AnalysisResult, stored: StoredResult) -> AnalysisResult:
 
 
 def _load_name(folder: Path, loaded: LoadedResults) -> None:
-    """Add a name's results where one of them can be read: the latest such one is the name's."""
+    """Add a name's results: the latest that can be read is the name's, and where none can the limits reach them."""
     try:
         listed = _listed(folder)
     except OSError as err:
         loaded.problems.append(f"{folder}: {err!r}")
         return
+    slug = folder.name
     for stored in reversed(listed):
         try:
             result = _read(stored)
@@ -222,10 +223,10 @@ def _load_name(folder: Path, loaded: LoadedResults) -> None:
             continue
         slug = result.slug
         loaded.latest[slug] = result
-        for each in listed:
-            each.slug = slug
-            loaded.stored[each.result_id] = each
-        return
+        break
+    for stored in listed:
+        stored.slug = slug
+        loaded.stored[stored.result_id] = stored
 
 
 def _listed(folder: Path) -> list[StoredResult]:
@@ -274,8 +275,9 @@ def _unlink(path: Path | None) -> None:
 
 def _empty(folder: Path) -> None:
     """Remove what is in a folder; what cannot be removed now is found again at the next start."""
-    for path in folder.iterdir():
-        if path.is_dir(follow_symlinks=False):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            _unlink(path)
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir(follow_symlinks=False):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                _unlink(path)

@@ -54,10 +54,14 @@ LONGEST_IMAGE_NAME: Final = 100
 
 
 def _without_empty(value: Any) -> Any:
-    """Leave out what the UI sends for a field that nobody filled in."""
+    """Leave out what the UI sends for a field, or for a row of a list, that nobody filled in."""
     if not isinstance(value, dict):
         return value
-    return {key: item for key, item in value.items() if item is not None and item not in ("", [], {})}
+    filled = {
+        key: [row for row in item if row not in (None, "")] if isinstance(item, list) else item
+        for key, item in value.items()
+    }
+    return {key: item for key, item in filled.items() if item not in (None, "", [], {})}
 
 
 _TEXTS = vol.All(cv.ensure_list, [vol.All(cv.string, vol.Length(min=1))], vol.Length(min=1))
@@ -157,16 +161,18 @@ async def _async_analyze_image(call: ServiceCall) -> ServiceResponse:
 
 
 async def _async_forget_image(call: ServiceCall) -> None:
-    hass, found = call.hass, False
+    hass, found = call.hass, list[tuple[OllamaVisionConfigEntry, str]]()
     wanted = None if ATTR_ALL in call.data else slugify(call.data[ATTR_IMAGE_NAME])
     for entry in _entries(hass, call.data.get(ATTR_DEVICE_ID)):
         may_control = await _permission(hass, call.context, entry.runtime_data, POLICY_CONTROL)
         for slug in known_slugs(hass, entry.runtime_data):
             if wanted in (None, slug):
-                found = True
+                # Before anything is forgotten: a refusal leaves all as it is.
                 if not may_control(slug):
                     raise Unauthorized(context=call.context, permission=POLICY_CONTROL)
-                await _forget(hass, entry, slug)
+                found.append((entry, slug))
+    for entry, slug in found:
+        await _forget(hass, entry, slug)
     if not found and wanted is not None:
         raise _invalid("unknown_image_name", image_name=call.data[ATTR_IMAGE_NAME])
 
