@@ -37,6 +37,7 @@ def refusal(hass: HomeAssistant, value: str) -> ImageSourceError:
     [
         ("http://cam/x.jpg?w=1", "http://cam/x.jpg?w=1"),
         (" https://user:hunter2@cam/x.jpg#hunter2 ", "https://cam/x.jpg"),
+        ("http://cam/x.jpg?mail=a@b.org#c@d", "http://cam/x.jpg?mail=a@b.org"),
         ("/api/frigate/notifications/1.2-ab/thumbnail.jpg", "/api/frigate/notifications/1.2-ab/thumbnail.jpg"),
         ("/api/frigate/x.jpg?authSig=hunter2&h=3", "/api/frigate/x.jpg?h=3"),
         ("/local/a b.jpg?v=1", "/local/a b.jpg?v=1"),
@@ -120,6 +121,27 @@ async def test_an_image_entity_needs_permission_too(hass: HomeAssistant, value: 
         await check_permission(hass, Context(user_id=(await stranger(hass)).id), sources)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/api/ollama_vision/picture/01ENTRY/01RESULT",
+        "/api//x/../ollama%5Fvision/picture/01ENTRY/01RESULT?width=1",
+        "http://ha.test:8123/api/ollama_vision/picture/01ENTRY/01RESULT",
+        "media-source://ollama_vision/01ENTRY/picture/01RESULT",
+    ],
+)
+async def test_what_was_seen_earlier_needs_permission_for_all(
+    hass: HomeAssistant, hass_admin_user: MockUser, value: str
+) -> None:
+    """It may show what a user's cameras do not."""
+    sources = [parse_source(hass, value)]
+    for user in (await stranger(hass), await allowed_to_read(hass, "camera.porch")):
+        with pytest.raises(Unauthorized):
+            await check_permission(hass, Context(user_id=user.id), sources)
+    await check_permission(hass, Context(user_id=hass_admin_user.id), sources)
+    await check_permission(hass, Context(), sources)
+
+
 async def test_other_pictures_need_no_permission(hass: HomeAssistant) -> None:
     """Whoever may call the action may have them looked at."""
     sources = [parse_source(hass, value) for value in ("http://cam/x.jpg", "/local/x.jpg", "/api/frigate/x.jpg")]
@@ -190,6 +212,12 @@ async def test_nonsense_is_refused_at_once(hass: HomeAssistant, value: str) -> N
         "http://user:hunter2@/x.jpg",
         "user:hunter2@cam/x.jpg",
         "cam/x.jpg?token=hunter2",
+        "http://user:hunter2#1@cam/x.jpg",
+        "http://user:hunter2?1@cam/x.jpg",
+        "HTTP://user:12#hunter2@cam/x.jpg",
+        "http://user:12?hunter2@cam/x.jpg",
+        "http://user:hunter2\n@cam/x.jpg",
+        "/\0hunter2@cam/x.jpg",
     ],
 )
 async def test_a_refusal_tells_no_secret(hass: HomeAssistant, value: str) -> None:

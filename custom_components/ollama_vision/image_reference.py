@@ -13,10 +13,12 @@ from homeassistant.core import HomeAssistant, split_entity_id, valid_entity_id
 from homeassistant.helpers.network import is_hass_url
 from yarl import URL
 
-from .const import AnalysisFault
+from .const import DOMAIN, AnalysisFault
 from .image_errors import MAX_BYTES, ImageSourceError, too_large
 from .public_url import public_url
 
+# A password with one of these signs, not encoded: what comes before it would pass for a host and a port.
+_CUT_USERINFO: Final = re.compile(r"https?://[^/?#]*[?#].*@", re.IGNORECASE)
 _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_SHOWN: Final = 200
 
@@ -25,6 +27,9 @@ _BASE64_OVERHEAD: Final = 1.4  # a third, and line breaks
 
 _ENTITY_MEDIA: Final = re.compile(r"media-source://(camera|image)/(.*)")
 _LOCAL_MEDIA: Final = re.compile(r"media-source://media_source/(.*)")
+_KEPT_MEDIA: Final = f"media-source://{DOMAIN}/"
+_KEPT_PATH: Final = f"/api/{DOMAIN}/"
+
 _ENTITY_PATH: Final = re.compile(r"/api/(camera|image)_proxy(?:_stream)?/(.*)")
 
 # Frigate announces an event before its pictures can be had.
@@ -47,7 +52,8 @@ class Kind(Enum):
 class ImageSource:
     """A reference to a picture. `public_url` is the form for events; `value` may hold secrets.
 
-    `patient` is set for one whose picture can come a moment after it was announced.
+    `patient` is set for one whose picture can come a moment after it was announced, `kept` for one that this
+    integration keeps of an earlier analysis.
     """
 
     kind: Kind
@@ -55,6 +61,7 @@ class ImageSource:
     public_url: str
     entity_id: str | None = None
     patient: bool = False
+    kept: bool = False
 
     @property
     def shown(self) -> str:
@@ -110,20 +117,22 @@ def _parse_media(hass: HomeAssistant, text: str) -> ImageSource:
         return _proxied_entity(match, shown)
     if (match := _LOCAL_MEDIA.fullmatch(text)) and (file := _served_file(hass, _normalized(f"/media/{match[1]}"))):
         return ImageSource(Kind.FILE, file, shown, patient=True)
-    return ImageSource(Kind.MEDIA, text, shown)
+    return ImageSource(Kind.MEDIA, text, shown, kept=text.startswith(_KEPT_MEDIA))
 
 
 def _parse_url(hass: HomeAssistant, text: str) -> ImageSource:
-    text = text.partition("#")[0]
+    if _CUT_USERINFO.match(text):
+        raise _no_source(text)
+    without_fragment = text.partition("#")[0]
     try:
-        url = URL(text)
+        url = URL(without_fragment)
         is_own = _is_own(hass, url)
     except ValueError:
         raise _no_source(text) from None
-    shown = public_url(text)
+    shown = public_url(without_fragment)
     if is_own:
         return _home_assistant_source(hass, url, shown)
-    return ImageSource(Kind.URL, text, shown, patient=any(path in url.path for path in _FRIGATE_PATHS))
+    return ImageSource(Kind.URL, without_fragment, shown, patient=any(path in url.path for path in _FRIGATE_PATHS))
 
 
 def _parse_path(hass: HomeAssistant, text: str) -> ImageSource:
@@ -150,7 +159,7 @@ def _home_assistant_source(hass: HomeAssistant, url: URL, shown: str) -> ImageSo
     if file := _served_file(hass, path):
         return ImageSource(Kind.FILE, file, shown, patient=True)
     value = str(url.relative() if url.absolute else url)
-    return ImageSource(Kind.HOME_ASSISTANT, value, shown, patient=True)
+    return ImageSource(Kind.HOME_ASSISTANT, value, shown, patient=True, kept=path.startswith(_KEPT_PATH))
 
 
 def _is_own(hass: HomeAssistant, url: URL) -> bool:
@@ -193,9 +202,9 @@ def _normalized(path: str) -> str:
 
 
 def _no_source(text: str) -> ImageSourceError:
-    shown = _CONTROL_CHARACTER.sub(" ", public_url(text))
     # Nobody knows where a password ends in what cannot be parsed.
-    shown = re.sub(r"^([a-z]+://)?.*@.*$", r"\1…", shown)
+    masked = re.sub(r"^([a-z]+://)?.*@.*$", r"\1…", _CONTROL_CHARACTER.sub(" ", text))
+    shown = public_url(masked)
     return ImageSourceError(AnalysisFault.IMAGE_FORBIDDEN, "image_not_a_source", source=_shortened(shown))
 
 

@@ -47,7 +47,8 @@ _LOOPBACK_OF_WILDCARD: Final = {"0.0.0.0": _LOOPBACK, "::": "::1"}  # noqa: S104
 async def check_permission(hass: HomeAssistant, context: Context, sources: Iterable[ImageSource]) -> None:
     """Raise Unauthorized where whoever calls may not read a camera or image entity among the sources.
 
-    An automation of its own has no user, and may. Raises UnknownUser for a user who is gone.
+    What was seen earlier is for those who may read all. An automation of its own has no user, and may.
+    Raises UnknownUser for a user who is gone.
     """
     if context.user_id is None:
         return
@@ -57,6 +58,8 @@ async def check_permission(hass: HomeAssistant, context: Context, sources: Itera
     for source in sources:
         if source.entity_id and not user.permissions.check_entity(source.entity_id, POLICY_READ):
             raise Unauthorized(context=context, entity_id=source.entity_id, permission=POLICY_READ)
+        if source.kept and not user.permissions.access_all_entities(POLICY_READ):
+            raise Unauthorized(context=context, permission=POLICY_READ)
 
 
 async def fetch(hass: HomeAssistant, source: ImageSource) -> bytes:
