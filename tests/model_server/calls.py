@@ -8,8 +8,11 @@ from custom_components.ollama_vision.model_server.models import Picture, Questio
 from custom_components.ollama_vision.model_server.ollama import OllamaServer
 from custom_components.ollama_vision.model_server.openai_compatible import OpenAIServer
 
-PICTURES: Final = Path(__file__).parents[1] / "pictures"
-RED: Final = Picture(data=(PICTURES / "red.jpg").read_bytes(), mime_type="image/jpeg")
+_PICTURES: Final = Path(__file__).parents[1] / "pictures"
+RED, BLUE = (
+    Picture(data=(_PICTURES / f"{colour}.jpg").read_bytes(), mime_type="image/jpeg") for colour in ("red", "blue")
+)
+SCHEMA: Final = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
 QUESTION: Final = Question(model="tiny-vision", prompt="Describe this image.", pictures=(RED,))
 SILENCE: Final = Silence(first_token=5, next_token=5)
 

@@ -9,7 +9,6 @@ from math import inf
 from aiohttp import ClientSession
 import pytest
 
-from custom_components.ollama_vision.model_server.address import parse_address
 from custom_components.ollama_vision.model_server.errors import (
     BadResponseError,
     IncompleteAnswerError,
@@ -19,24 +18,15 @@ from custom_components.ollama_vision.model_server.errors import (
     RepeatedTokensError,
 )
 from custom_components.ollama_vision.model_server.keep_alive import parse_keep_alive
-from custom_components.ollama_vision.model_server.models import Api, Model, Picture, PullProgress, Question, Silence
-from custom_components.ollama_vision.model_server.ollama import OllamaServer
-from custom_components.ollama_vision.model_server.transport import Transport
+from custom_components.ollama_vision.model_server.models import Api, Model, PullProgress, Question, Silence
 from tests.servers.faulty import FaultyRequest, FaultyServer, head
 from tests.servers.ollama_front import OllamaFront
 
-from .calls import PICTURES, QUESTION, RED, SILENCE
+from .asking import ollama_client
+from .calls import BLUE, QUESTION, RED, SCHEMA, SILENCE
 from .captures import ReplayServer, Reply
 
-BLUE = Picture(data=(PICTURES / "blue.jpg").read_bytes(), mime_type="image/jpeg")
-SCHEMA = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
-
 JSON = head(content_type="application/json")
-
-
-def client(session: ClientSession, url: str) -> OllamaServer:
-    """Return a client for an address."""
-    return OllamaServer(Transport(session, parse_address(url, 80)))
 
 
 def as_json(value: object) -> Reply:
@@ -46,7 +36,7 @@ def as_json(value: object) -> Reply:
 
 async def test_a_picture_is_described(session: ClientSession, ollama_front: OllamaFront) -> None:
     """The model's words come back, with the server's measures."""
-    server = client(session, ollama_front.url)
+    server = ollama_client(session, ollama_front.url)
     answer = await server.ask(QUESTION, SILENCE)
     assert (answer.text, answer.model, answer.truncated) == ("The picture is mostly red.", "tiny-vision", False)
     assert answer.tokens == 7
@@ -62,7 +52,7 @@ async def test_a_picture_is_described(session: ClientSession, ollama_front: Olla
 
 async def test_what_is_asked(session: ClientSession, ollama_front: OllamaFront) -> None:
     """A question travels with everything that was set, and with nothing that was not."""
-    server = client(session, ollama_front.url)
+    server = ollama_client(session, ollama_front.url)
     await server.ask(QUESTION, SILENCE)
     full = Question(
         model="tiny-vision",
@@ -97,7 +87,7 @@ async def test_what_is_asked(session: ClientSession, ollama_front: OllamaFront) 
 
 async def test_a_structured_answer(session: ClientSession, ollama_front: OllamaFront) -> None:
     """The answer follows the schema; where the limit cuts it, it says so."""
-    server = client(session, ollama_front.url)
+    server = ollama_client(session, ollama_front.url)
     answer = await server.ask(replace(QUESTION, structure=SCHEMA), SILENCE)
     assert json.loads(answer.text)["colour"] in ("red", "blue")
     cut = await server.ask(replace(QUESTION, max_tokens=1), SILENCE)
@@ -108,7 +98,7 @@ async def test_a_structured_answer(session: ClientSession, ollama_front: OllamaF
 async def test_a_model_that_can_think_does_not(session: ClientSession, ollama_front: OllamaFront, model: str) -> None:
     """Thinking is off, or else the second of these would think until the server stops it."""
     ollama_front.models.add("tiny-think2")
-    answer = await client(session, ollama_front.url).ask(replace(QUESTION, model=model), SILENCE)
+    answer = await ollama_client(session, ollama_front.url).ask(replace(QUESTION, model=model), SILENCE)
     assert answer.text == "The picture is mostly red."
 
 
@@ -123,7 +113,7 @@ async def test_thoughts_are_not_shown(session: ClientSession) -> None:
     ]
     script = [head(), *[json.dumps(line).encode() + b"\n" for line in lines]]
     async with FaultyServer(script) as server:
-        answer = await client(session, server.url).ask(QUESTION, SILENCE)
+        answer = await ollama_client(session, server.url).ask(QUESTION, SILENCE)
     assert answer.text == "A red door."
 
 
@@ -138,7 +128,7 @@ async def test_a_stream_without_a_last_message(session: ClientSession) -> None:
     for start, count, error in cases:
         async with FaultyServer([start, token * count]) as server:
             with pytest.raises(BadResponseError) as err:
-                await client(session, server.url).ask(QUESTION, SILENCE)
+                await ollama_client(session, server.url).ask(QUESTION, SILENCE)
         assert type(err.value) is error
 
 
@@ -150,14 +140,14 @@ async def test_keep_alive(
     session: ClientSession, ollama_front: OllamaFront, typed: float | str, kept: float | None
 ) -> None:
     """Every form that a person may type is accepted and does what it says."""
-    server = client(session, ollama_front.url)
+    server = ollama_client(session, ollama_front.url)
     await server.ask(replace(QUESTION, keep_alive=parse_keep_alive(typed)), SILENCE)
     assert [entry.keep_alive for entry in ollama_front.models.loaded()] == ([] if kept is None else [kept])
 
 
 async def test_load_and_unload(session: ClientSession, ollama_front: OllamaFront) -> None:
     """A model is in memory after loading, whatever its keep-alive is, and no longer after unloading."""
-    server = client(session, ollama_front.url)
+    server = ollama_client(session, ollama_front.url)
 
     async def loaded() -> list[str]:
         return [model.name for model in await server.models() if model.loaded]
@@ -176,7 +166,7 @@ async def test_load_and_unload(session: ClientSession, ollama_front: OllamaFront
 
 async def test_what_models_there_are(session: ClientSession, ollama_front: OllamaFront) -> None:
     """Each model says whether it sees; that is asked once for each, four at a time."""
-    server = client(session, ollama_front.url)
+    server = ollama_client(session, ollama_front.url)
     expected = {"tiny-vision:latest": True, "tiny-text:latest": False, "tiny-think:latest": True}
     for _ in range(2):
         models = await server.models()
@@ -189,7 +179,7 @@ async def test_a_model_that_changes(session: ClientSession) -> None:
     """What is known of a model is asked again when its content is another; the list's own word is not trusted."""
     tag = {"name": "x:latest", "digest": "1", "size": 5, "capabilities": ["completion"]}
     async with ReplayServer({"/api/tags": as_json({"models": [tag]}), "/api/ps": as_json({"models": None})}) as replay:
-        server = client(session, replay.url)
+        server = ollama_client(session, replay.url)
         # The model was deleted in between, or is broken: nothing is known, and it is asked again.
         assert await server.models() == [Model(name="x:latest", vision=None, loaded=False, size=5)]
         replay.replies = {**replay.replies, "/api/show": as_json({"capabilities": ["completion", "vision"]})}
@@ -217,7 +207,7 @@ async def test_a_long_list(session: ClientSession) -> None:
 
     paths = {"/api/tags": [JSON, tags], "/api/ps": [JSON, b"{}"]}
     async with FaultyServer([show], paths=paths) as server:
-        models = await client(session, server.url).models()
+        models = await ollama_client(session, server.url).models()
     assert [(model.name, model.vision) for model in models] == [(name, True) for name in names]
     assert most == 4
 
@@ -228,7 +218,7 @@ async def test_a_key_that_is_refused_in_between(session: ClientSession) -> None:
     replies = {"/api/tags": tags, "/api/ps": as_json({"models": []}), "/api/show": Reply(status=401)}
     async with ReplayServer(replies) as replay:
         with pytest.raises(ModelServerAuthenticationError):
-            await client(session, replay.url).models()
+            await ollama_client(session, replay.url).models()
 
 
 async def test_lists_of_the_wrong_type(session: ClientSession) -> None:
@@ -237,12 +227,12 @@ async def test_lists_of_the_wrong_type(session: ClientSession) -> None:
     for models in lists:
         async with ReplayServer({"/api/tags": as_json({"models": models}), "/api/ps": as_json({})}) as replay:
             with pytest.raises(BadResponseError, match="something else than its protocol"):
-                pytest.fail(str(await client(session, replay.url).models()))
+                pytest.fail(str(await ollama_client(session, replay.url).models()))
 
 
 async def test_whether_a_model_sees(session: ClientSession, ollama_front: OllamaFront) -> None:
     """The server's word is passed on; servers from before there was one are understood as far as they tell."""
-    server = client(session, ollama_front.url)
+    server = ollama_client(session, ollama_front.url)
     assert await server.can_see("tiny-vision") is True
     assert await server.can_see("tiny-text") is False
     with pytest.raises(ModelNotFoundError, match="model 'nope:latest' not found"):
@@ -251,12 +241,12 @@ async def test_whether_a_model_sees(session: ClientSession, ollama_front: Ollama
         await server.ask(replace(QUESTION, model="tiny-text"), SILENCE)
     for shown, sees in (({"projector_info": {"a": 1}}, True), ({"projector_info": {}}, None), ({}, None)):
         async with ReplayServer({"/api/show": as_json(shown)}) as replay:
-            assert await client(session, replay.url).can_see("x") is sees
+            assert await ollama_client(session, replay.url).can_see("x") is sees
 
 
 async def test_pull(session: ClientSession, ollama_front: OllamaFront) -> None:
     """A pull tells how far it has come, up to its end; then the model is there."""
-    server = client(session, ollama_front.url)
+    server = ollama_client(session, ollama_front.url)
     steps = [step async for step in server.pull("tiny-pull")]
     assert steps[0] == PullProgress(status="pulling manifest", fraction=None)
     assert steps[1].fraction == 0
@@ -281,7 +271,7 @@ async def test_pull_of_layers(session: ClientSession) -> None:
     ]
     script = [head(), *[json.dumps(line).encode() + b"\n" for line in lines]]
     async with FaultyServer(script) as server:
-        pulling = client(session, server.url).pull("x")
+        pulling = ollama_client(session, server.url).pull("x")
         assert [(await anext(pulling)).fraction for _ in lines] == [None, 0, 0.5, 1, 0.25, 0.25, 1, 1]
         with pytest.raises(IncompleteAnswerError, match="The pull broke off"):
             await anext(pulling)
@@ -296,11 +286,11 @@ async def test_replies_to_loading(session: ClientSession) -> None:
     ):
         async with FaultyServer(script) as server:
             with pytest.raises(error):
-                await client(session, server.url).load("x", None)
+                await ollama_client(session, server.url).load("x", None)
 
 
 async def test_silence_of_the_first_token_while_loading(session: ClientSession, ollama_front: OllamaFront) -> None:
     """A model that has to be loaded first may take as long as the first token, not only as the next."""
     ollama_front.load_seconds = 0.6
     silence = Silence(first_token=5, next_token=0.3)
-    assert (await client(session, ollama_front.url).ask(QUESTION, silence)).text == "The picture is mostly red."
+    assert (await ollama_client(session, ollama_front.url).ask(QUESTION, silence)).text == "The picture is mostly red."

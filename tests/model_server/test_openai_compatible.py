@@ -9,7 +9,6 @@ from typing import Any
 from aiohttp import ClientSession
 import pytest
 
-from custom_components.ollama_vision.model_server.address import parse_address
 from custom_components.ollama_vision.model_server.errors import (
     BadResponseError,
     EmptyAnswerError,
@@ -20,24 +19,16 @@ from custom_components.ollama_vision.model_server.errors import (
     ModelServerError,
     ModelServerTimeoutError,
 )
-from custom_components.ollama_vision.model_server.models import Answer, Api, Model, Picture, Question, Silence
-from custom_components.ollama_vision.model_server.openai_compatible import OpenAIServer
-from custom_components.ollama_vision.model_server.transport import Transport
+from custom_components.ollama_vision.model_server.models import Answer, Api, Model, Question, Silence
 from tests.servers.faulty import FaultyRequest, FaultyServer, Script, Step, head
 from tests.servers.llama_server import LlamaServer
 
-from .calls import PICTURES, QUESTION, RED, SILENCE
+from .asking import openai_client
+from .calls import BLUE, QUESTION, RED, SCHEMA, SILENCE
 from .captures import ReplayServer, Reply
 
-BLUE = Picture(data=(PICTURES / "blue.jpg").read_bytes(), mime_type="image/jpeg")
-SCHEMA = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
 STREAM = head(content_type="text/event-stream")
 DONE = b"data: [DONE]\n\n"
-
-
-def client(session: ClientSession, url: str, api_key: str | None = None) -> OpenAIServer:
-    """Return a client for an address."""
-    return OpenAIServer(Transport(session, parse_address(url, 80), api_key))
 
 
 def event(content: str | None = None, finish_reason: str | None = None, **delta: Any) -> bytes:
@@ -49,12 +40,12 @@ def event(content: str | None = None, finish_reason: str | None = None, **delta:
 async def asked(session: ClientSession, script: Script, silence: Silence = SILENCE) -> Answer:
     """Ask a server with that script."""
     async with FaultyServer(script) as server:
-        return await client(session, server.url).ask(QUESTION, silence)
+        return await openai_client(session, server.url).ask(QUESTION, silence)
 
 
 async def test_a_picture_is_described(session: ClientSession, llama_server: LlamaServer) -> None:
     """The model's words come back, with the server's measures."""
-    server = client(session, llama_server.url)
+    server = openai_client(session, llama_server.url)
     answer = await server.ask(QUESTION, SILENCE)
     assert (answer.text, answer.model, answer.truncated) == ("The picture is mostly red.", "tiny-vision", False)
     assert answer.tokens == 7
@@ -73,7 +64,7 @@ async def test_a_picture_is_described(session: ClientSession, llama_server: Llam
 
 async def test_a_structured_answer(session: ClientSession, llama_server: LlamaServer) -> None:
     """The answer follows the schema; where the limit cuts it, it says so."""
-    server = client(session, llama_server.url)
+    server = openai_client(session, llama_server.url)
     answer = await server.ask(replace(QUESTION, structure=SCHEMA), SILENCE)
     assert json.loads(answer.text)["colour"] in ("red", "blue")
     cut = await server.ask(replace(QUESTION, max_tokens=1, temperature=0), SILENCE)
@@ -82,7 +73,7 @@ async def test_a_structured_answer(session: ClientSession, llama_server: LlamaSe
 
 async def test_one_question_after_the_other(session: ClientSession, llama_server: LlamaServer) -> None:
     """llama.cpp hangs up after an answer; the next question is not lost by that."""
-    server = client(session, llama_server.url)
+    server = openai_client(session, llama_server.url)
     for _ in range(10):
         assert (await server.ask(QUESTION, SILENCE)).text == "The picture is mostly red."
 
@@ -90,7 +81,7 @@ async def test_one_question_after_the_other(session: ClientSession, llama_server
 async def test_a_text_server(session: ClientSession) -> None:
     """A server without eyes says so, in its list and when it is sent a picture."""
     with LlamaServer(vision=False) as llama:
-        server = client(session, llama.url)
+        server = openai_client(session, llama.url)
         assert [model.vision for model in await server.models()] == [False]
         with pytest.raises(ModelCannotSeeError, match="image input is not supported"):
             await server.ask(QUESTION, SILENCE)
@@ -101,12 +92,12 @@ async def test_a_key(session: ClientSession) -> None:
     with LlamaServer(api_key="sk-right") as llama:
         for key in (None, "sk-wrong"):
             for call in (
-                client(session, llama.url, key).version(),
-                client(session, llama.url, key).ask(QUESTION, SILENCE),
+                openai_client(session, llama.url, key).version(),
+                openai_client(session, llama.url, key).ask(QUESTION, SILENCE),
             ):
                 with pytest.raises(ModelServerAuthenticationError, match="Invalid API Key"):
                     await call
-        server = client(session, llama.url, "sk-right")
+        server = openai_client(session, llama.url, "sk-right")
         assert (await server.ask(QUESTION, SILENCE)).text == "The picture is mostly red."
 
 
@@ -124,7 +115,7 @@ async def test_what_is_asked(session: ClientSession) -> None:
         temperature=0,
     )
     async with ReplayServer({"/v1/chat/completions": stream}) as replay:
-        server = client(session, replay.url)
+        server = openai_client(session, replay.url)
         await server.ask(replace(QUESTION, pictures=()), SILENCE)
         await server.ask(full, SILENCE)
     urls = [f"data:image/jpeg;base64,{b64encode(picture.data).decode()}" for picture in (RED, BLUE)]
@@ -185,7 +176,7 @@ async def test_fields_that_a_server_does_not_know(
         return STREAM + event("A door.", "stop") + DONE
 
     async with FaultyServer([answered]) as server:
-        openai = client(session, server.url)
+        openai = openai_client(session, server.url)
         together = await asyncio.gather(*(openai.ask(QUESTION, SILENCE) for _ in range(2)))
         assert [answer.text for answer in together] == ["A door.", "A door."]
         assert len(server.requests) == 4
@@ -198,7 +189,7 @@ async def test_other_refusals_are_final(session: ClientSession) -> None:
     """A request that is refused for another reason is not sent twice."""
     async with FaultyServer([head(400), b'{"error":"no"}']) as server:
         with pytest.raises(BadResponseError, match=r"^no$"):
-            await client(session, server.url).ask(QUESTION, SILENCE)
+            await openai_client(session, server.url).ask(QUESTION, SILENCE)
         assert len(server.requests) == 1
 
 
@@ -306,7 +297,7 @@ async def listed(session: ClientSession, **replies: object) -> list[Model]:
     bodies = {"/" + path.replace("_", "/"): json.dumps(reply).encode() for path, reply in replies.items()}
     headers = {"Content-Type": "application/json"}
     async with ReplayServer({path: Reply(headers=headers, body=body) for path, body in bodies.items()}) as replay:
-        return await client(session, replay.url).models()
+        return await openai_client(session, replay.url).models()
 
 
 async def test_lists_of_models(session: ClientSession) -> None:

@@ -14,7 +14,6 @@ import pytest
 from pytest_socket import socket_allow_hosts
 
 from custom_components.ollama_vision.model_server import transport as transport_module
-from custom_components.ollama_vision.model_server.address import parse_address
 from custom_components.ollama_vision.model_server.errors import (
     BadResponseError,
     EmptyAnswerError,
@@ -26,12 +25,9 @@ from custom_components.ollama_vision.model_server.errors import (
     ModelServerTimeoutError,
 )
 from custom_components.ollama_vision.model_server.models import Picture, Silence
-from custom_components.ollama_vision.model_server.ollama import OllamaServer
-from custom_components.ollama_vision.model_server.openai_compatible import OpenAIServer
-from custom_components.ollama_vision.model_server.transport import Transport
 from tests.servers.faulty import END, FaultyServer, Script, Step, chunk, drip, head, refusing
 
-from .asking import DONE, SHORT, TOKEN, VERSION, ask, failure, version
+from .asking import DONE, SHORT, TOKEN, VERSION, ask, failure, ollama_client, openai_client, version
 from .calls import QUESTION
 from .certificates import self_signed
 
@@ -165,9 +161,10 @@ async def test_a_refusal_while_the_picture_is_sent(session: ClientSession) -> No
 
     script: Script = [head(401, "text/plain", Content_Length="8"), b"no token", Step.HANG]
     async with FaultyServer(script, reads_body=False) as server:
-        client = OllamaServer(Transport(session, parse_address(server.url, 80)))
+        client = ollama_client(session, server.url)
         with pytest.raises(ModelServerAuthenticationError, match="no token"):
             await client.ask(large, Silence())
+    assert server.requests[0].body == b""
 
 
 async def test_too_much(session: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +314,7 @@ async def test_the_event_loop_stays_free(session: ClientSession, monkeypatch: py
 
     monkeypatch.setattr(transport_module, "_dump", dump)
     async with FaultyServer([head(), DONE]) as server:
-        client = OllamaServer(Transport(session, parse_address(server.url, 80)))
+        client = ollama_client(session, server.url)
         await client.ask(QUESTION, SHORT)
         await client.load("x", None)
     assert written == ["executor", "loop"]
@@ -340,5 +337,5 @@ async def test_openai_speaks_over_the_same_transport(session: ClientSession) -> 
     for number, (script, error) in enumerate(scripts):
         async with FaultyServer(script) as server:
             with pytest.raises(ModelServerError) as err:
-                await OpenAIServer(Transport(session, parse_address(server.url, 80))).ask(QUESTION, SHORT)
+                await openai_client(session, server.url).ask(QUESTION, SHORT)
             assert (number, type(err.value)) == (number, error)
