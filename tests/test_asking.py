@@ -283,6 +283,18 @@ async def test_a_cold_model_is_loaded_while_the_picture_is_on_its_way(
     assert [(body["keep_alive"], body["options"]) for body in loads] == [(-1, {"num_ctx": 4096})]
 
 
+async def test_a_model_that_does_not_stay_is_not_loaded_ahead(
+    hass: HomeAssistant, ollama_front: OllamaFront, red: str
+) -> None:
+    """An answer from memory asks nothing that would unload it again."""
+    await add_device(hass, entry_data(ollama_front.url, vision_keep_alive="0"))
+    for _ in range(2):
+        await analyze(hass, image_url=red)
+        await hass.async_block_till_done(wait_background_tasks=True)
+
+    assert [body["keep_alive"] for body in ollama_front.bodies()] == [0]
+
+
 async def test_a_model_that_is_slow_says_nothing_about_its_server(hass: HomeAssistant, red: str) -> None:
     async with FaultyServer([head(), Step.HANG], paths=HEALTHY) as server:
         await add_device(hass, entry_data(server.url), options={"silence_first_token": 0.2})

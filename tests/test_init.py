@@ -12,7 +12,9 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, async_
 
 from custom_components.ollama_vision.const import DOMAIN, EVENT_ANALYSIS_FAILED
 
-from .common import add_device, analyze, entry_data
+from .common import add_device, analyze, entry_data, text_model
+from .flows import submit
+from .servers.llama_server import LlamaServer
 from .servers.ollama_front import OllamaFront
 from .test_services import A_PICTURE
 
@@ -20,6 +22,52 @@ from .test_services import A_PICTURE
 async def test_a_device_loads_while_its_server_is_off(hass: HomeAssistant, socket_enabled: None) -> None:
     entry = await add_device(hass, entry_data("http://127.0.0.1:9"))
     assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_a_host_that_is_none_is_said_and_can_be_mended(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    """Version 1.0 took whatever was typed."""
+    entry = await add_device(hass, entry_data("my computer"), loads=False)
+    assert entry.state is ConfigEntryState.SETUP_ERROR
+    assert entry.error_reason_translation_key == "invalid_host"
+    assert entry.reason
+    assert entry.reason.startswith("my computer is not an address. Choose Reconfigure")
+
+    form = await entry.start_reconfigure_flow(hass)
+    form = await submit(hass, form, name="Ollama Vision", vision_host=ollama_front.url, connection={})
+    await submit(hass, form, vision_model="tiny-vision")
+    await hass.async_block_till_done()
+    assert hass.config_entries.async_loaded_entries(DOMAIN) == [entry]
+
+
+async def test_what_a_device_offers_no_longer_is_gone(
+    hass: HomeAssistant, llama_server: LlamaServer, ollama_front: OllamaFront
+) -> None:
+    entry = await add_device(hass, entry_data(ollama_front.url, **text_model(ollama_front.url)))
+    await analyze(hass, image_url=A_PICTURE, image_name="Text model")
+    registry = er.async_get(hass)
+    disabled = "sensor.ollama_vision_requests_waiting"
+    before = {entity.entity_id for entity in er.async_entries_for_config_entry(registry, entry.entry_id)}
+
+    hass.config_entries.async_update_entry(entry, data=entry.data | {"text_model_enabled": False})
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    after = {entity.entity_id for entity in er.async_entries_for_config_entry(registry, entry.entry_id)}
+    assert {entity_id.partition(".ollama_vision_")[2] for entity_id in before - after} == {
+        "load_text_model",
+        "unload_text_model",
+        "text_model",
+        "text_model_info",
+        "text_server_reachable",
+    }
+    assert {"sensor.ollama_vision_text_model", "image.ollama_vision_text_model", disabled} <= after
+
+    hass.config_entries.async_update_entry(
+        entry, data=entry.data | {"vision_host": llama_server.url, "vision_api": "openai"}
+    )
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    last = {entity.entity_id for entity in er.async_entries_for_config_entry(registry, entry.entry_id)}
+    assert after - last == {"button.ollama_vision_load_vision_model", "button.ollama_vision_unload_vision_model"}
 
 
 async def test_what_was_seen_is_there_again_after_a_reload(
@@ -84,7 +132,9 @@ async def test_a_renamed_sensor_keeps_being_the_one(hass: HomeAssistant, ollama_
     assert hass.states.get("sensor.ollama_vision_front_door") is None
 
 
-async def test_a_disabled_sensor_does_not_hold_up_its_event(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+async def test_a_disabled_sensor_does_not_hold_up_its_event(
+    hass: HomeAssistant, ollama_front: OllamaFront, caplog: pytest.LogCaptureFixture
+) -> None:
     await add_device(hass, entry_data(ollama_front.url))
     await analyze(hass, image_url=A_PICTURE)
     er.async_get(hass).async_update_entity("sensor.ollama_vision_front_door", disabled_by=er.RegistryEntryDisabler.USER)
@@ -95,6 +145,7 @@ async def test_a_disabled_sensor_does_not_hold_up_its_event(hass: HomeAssistant,
 
     assert response["entity_id"] == "sensor.ollama_vision_front_door"
     assert hass.states.get("sensor.ollama_vision_front_door") is None
+    assert "bug" not in caplog.text
 
 
 async def test_two_devices_have_sensors_of_their_own_and_one_that_goes_leaves_nothing(

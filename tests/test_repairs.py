@@ -13,10 +13,12 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.ollama_vision.const import DOMAIN
 
-from .common import add_device, entry_data, text_model
+from .common import add_device, analyze, entry_data, text_model
+from .real_home_assistant import free_port
 from .servers.llama_server import LlamaServer
 from .servers.ollama_front import OllamaFront
 from .test_device_entities import poll
+from .test_services import A_PICTURE
 
 
 class Repair:
@@ -74,6 +76,21 @@ async def test_a_model_that_disappears_is_said_until_it_is_back(hass: HomeAssist
 async def test_a_server_that_is_away_lacks_nothing(hass: HomeAssistant, socket_enabled: None) -> None:
     await add_device(hass, entry_data("http://127.0.0.1:9"))
     assert issues(hass) == []
+
+
+async def test_a_server_that_comes_back_with_an_answer_lacks_nothing(
+    hass: HomeAssistant, llama_server: LlamaServer, socket_enabled: None
+) -> None:
+    """The answer comes before the next poll tells which models it has."""
+    port = free_port()
+    await add_device(hass, entry_data(f"http://127.0.0.1:{port}"))
+    async with OllamaFront(llama=llama_server.url, port=port) as front:
+        await analyze(hass, image_url=A_PICTURE)
+        assert issues(hass) == []
+
+        front.models.stored.clear()
+        await poll(hass)
+        assert len(issues(hass)) == 1
 
 
 async def test_the_model_is_downloaded_with_its_per_cent(

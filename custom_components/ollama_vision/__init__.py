@@ -7,6 +7,7 @@ from homeassistant.helpers.typing import ConfigType
 
 from .const import DOMAIN
 from .coordinator import OllamaVisionConfigEntry, OllamaVisionCoordinator
+from .entity import async_remove_unoffered
 from .forgetting import async_setup_forgetting
 from .history import History
 from .migration import from_version_1
@@ -32,6 +33,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: OllamaVisionConfigEntry)
     await coordinator.history.async_load()
     await coordinator.async_refresh()
     entry.runtime_data = coordinator
+    async_remove_unoffered(hass, coordinator)
     await async_setup_forgetting(hass, entry)
     coordinator.platforms = PLATFORMS
     if "conversation" in hass.config.components:

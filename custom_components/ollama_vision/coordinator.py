@@ -10,6 +10,7 @@ from typing import Any, Final, Self, cast, override
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.exceptions import ConfigEntryError
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util.hass_dict import HassKey
 
@@ -24,7 +25,6 @@ from .const import (
     CONF_HISTORY_RESULTS,
     CONF_SILENCE_FIRST_TOKEN,
     CONF_SILENCE_NEXT_TOKEN,
-    CONF_TEXT_MODEL_ENABLED,
     DEFAULT_CACHE_MINUTES,
     DEFAULT_CONCURRENCY,
     DEFAULT_FORGET_AFTER_DAYS,
@@ -37,6 +37,7 @@ from .const import (
     Role,
 )
 from .history import History, HistoryLimits
+from .model_server.address import InvalidAddressError
 from .model_server.errors import (
     ModelServerAuthenticationError,
     ModelServerConnectionError,
@@ -47,7 +48,7 @@ from .model_server.keep_alive import parse_keep_alive
 from .model_server.models import Answer, Api, KeepAlive, Model, ModelManager, ModelServer, Picture, Question, Silence
 from .model_server.names import same_model
 from .request_queue import RateLimit, RequestQueue
-from .server_settings import ServerSettings, create_server
+from .server_settings import ServerSettings, create_server, roles_of
 
 type OllamaVisionConfigEntry = ConfigEntry[OllamaVisionCoordinator]
 
@@ -62,9 +63,13 @@ _QUEUES: HassKey[dict[str, RequestQueue]] = HassKey(f"{DOMAIN}_queues")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerHealth:
-    """What is known of a server; version and models are the last known ones while it is away."""
+    """What is known of a server; version and models are the last known ones while it is away.
+
+    `polled` tells whether it has ever said which models it has.
+    """
 
     reachable: bool = True
+    polled: bool = False
     version: str | None = None
     models: tuple[Model, ...] = ()
 
@@ -95,9 +100,21 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
 
     @classmethod
     async def async_create(cls, hass: HomeAssistant, entry: OllamaVisionConfigEntry) -> Self:
-        """Return a device's coordinator with its clients; nothing is asked of a server yet."""
-        roles = [Role.VISION, Role.TEXT] if entry.data.get(CONF_TEXT_MODEL_ENABLED) else [Role.VISION]
-        servers = {role: await create_server(hass, ServerSettings.from_entry_data(entry.data, role)) for role in roles}
+        """Return a device's coordinator with its clients; nothing is asked of a server yet.
+
+        Raises ConfigEntryError where the entry has no address: version 1.0 took whatever was typed.
+        """
+        servers: dict[Role, ModelServer] = {}
+        for role in roles_of(entry.data):
+            settings = ServerSettings.from_entry_data(entry.data, role)
+            try:
+                servers[role] = await create_server(hass, settings)
+            except InvalidAddressError as err:
+                raise ConfigEntryError(
+                    translation_domain=DOMAIN,
+                    translation_key="invalid_host",
+                    translation_placeholders={"host": settings.label},
+                ) from err
         return cls(hass, entry, servers)
 
     def __init__(
@@ -204,6 +221,8 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
         server, known = self.connections[role].server, self.known_model(role, model)
         if server.api is not Api.OLLAMA or model in self._warming or (known and known.loaded):
             return
+        if not self.keep_alive(role):
+            return  # where no question follows, nothing would unload it again
         self._warming.add(model)
         self.config_entry.async_create_background_task(
             self.hass, self._warm_up(role, cast("ModelManager", server), model), f"{DOMAIN} load {model}"
@@ -263,7 +282,7 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
             if isinstance(err, ModelServerAuthenticationError):
                 self.config_entry.async_start_reauth(self.hass)
             return self._seen(role, replace(last, reachable=False), err)
-        return self._seen(role, ServerHealth(version=version, models=tuple(models)), None)
+        return self._seen(role, ServerHealth(polled=True, version=version, models=tuple(models)), None)
 
     def _seen(self, role: Role, health: ServerHealth, error: Exception | None) -> ServerHealth:
         """Log one line when a server goes and one when it comes back."""

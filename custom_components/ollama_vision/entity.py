@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import override
 
+from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
@@ -13,8 +14,9 @@ from homeassistant.helpers.entity import Entity
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
-from .const import DOMAIN
+from .const import DOMAIN, Role
 from .coordinator import OllamaVisionConfigEntry, OllamaVisionCoordinator
+from .model_server.models import Api
 from .result import AnalysisResult, Publication, result_signal
 
 MANUFACTURER = "Ollama Vision"
@@ -40,6 +42,20 @@ class DeviceEntity(CoordinatorEntity[OllamaVisionCoordinator]):
         super().__init__(coordinator)
         self._attr_unique_id = f"{DOMAIN}_{coordinator.config_entry.entry_id}_{key}"
         self._attr_device_info = device_info(coordinator)
+
+
+@callback
+def async_remove_unoffered(hass: HomeAssistant, coordinator: OllamaVisionCoordinator) -> None:
+    """Remove the entities of a model that is switched off, and buttons that its server has no use for."""
+    registry, entry_id = er.async_get(hass), coordinator.config_entry.entry_id
+    prefix = f"{DOMAIN}_{entry_id}_"
+    for entity in er.async_entries_for_config_entry(registry, entry_id):
+        words = entity.unique_id.removeprefix(prefix).split("_") if entity.unique_id.startswith(prefix) else []
+        for role in Role:
+            connection = coordinator.connections.get(role)
+            offered = connection and (entity.domain != Platform.BUTTON or connection.server.api is Api.OLLAMA)
+            if role in words and not offered:
+                registry.async_remove(entity.entity_id)
 
 
 class NamedPictureEntity(Entity):
@@ -71,6 +87,8 @@ class NamedPictureEntity(Entity):
     def async_take(self, publication: Publication) -> None:
         """Show a new result at once, or as soon as the entity is there."""
         self.show(publication.result)
+        if self.registry_entry and self.registry_entry.disabled:
+            return  # Home Assistant has removed it, and loads the device again for one that is enabled
         if self.hass:
             self.async_write_ha_state()
         else:

@@ -26,7 +26,7 @@ def async_watch_models(hass: HomeAssistant, entry: OllamaVisionConfigEntry) -> N
     @callback
     def check() -> None:
         for role, health in coordinator.data.items():
-            if not health.reachable:
+            if not (health.reachable and health.polled):
                 continue
             issue_id, model = f"model_missing_{entry.entry_id}_{role}", coordinator.model(role)
             if coordinator.known_model(role, model):
