@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -16,7 +17,7 @@ from homeassistant.util import dt as dt_util
 import pytest
 
 from custom_components.ollama_vision.history import FORGETTING, History, HistoryLimits
-from custom_components.ollama_vision.result_files import ResultFiles
+from custom_components.ollama_vision.result_files import ResultFiles, StoredResult
 
 from .results import JPEG, NOW, PNG, a_result, add
 
@@ -402,6 +403,27 @@ async def test_a_name_of_which_nothing_can_be_read_goes_with_the_limits(hass: Ho
     assert not list((folder / "front_door").iterdir())
 
 
+async def test_the_latest_of_a_name_that_cannot_be_read_now_is_there_another_time(
+    hass: HomeAssistant, folder: Path
+) -> None:
+    """It may be older than the limits, and it is not damaged."""
+    await add(await a_history(hass), age=30 * DAY)
+    before = files(folder)
+
+    def read(_: Path) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Not with real permissions: root, as whom the tests may run, may read everything.
+        patch.setattr(Path, "read_bytes", read)
+        history = await a_history(hass, HistoryLimits(days=7))
+    await history.async_prune(NOW)
+
+    assert history.latest == {}
+    assert files(folder) == before
+    assert await texts(await a_history(hass)) == ["A person at the front door."]
+
+
 async def test_alien_files_are_left_alone(hass: HomeAssistant, folder: Path) -> None:
     history = await a_history(hass)
     await add(history)
@@ -690,7 +712,16 @@ async def test_adding_forgetting_and_pruning_at_once(hass: HomeAssistant, folder
     assert len(files(folder)) == 2 * len(expected) + 1
 
 
-async def test_a_result_is_stored_although_nobody_waits_for_it_any_more(hass: HomeAssistant) -> None:
+async def test_a_result_is_stored_although_nobody_waits_for_it_any_more(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, write = threading.Event(), ResultFiles.write
+
+    def write_late(*args: Any) -> StoredResult:
+        assert left.wait(10)
+        return write(*args)
+
+    monkeypatch.setattr(ResultFiles, "write", write_late)
     history = await a_history(hass)
     results = [a_result(time=NOW - timedelta(minutes=n), final_description=f"{n}") for n in range(20)]
     adding = [asyncio.create_task(history.async_add(result, JPEG, "image/jpeg")) for result in results]
@@ -698,7 +729,8 @@ async def test_a_result_is_stored_although_nobody_waits_for_it_any_more(hass: Ho
     for task in adding:
         task.cancel()
     ends = await asyncio.gather(*adding, return_exceptions=True)
-    assert any(isinstance(end, asyncio.CancelledError) for end in ends)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+    left.set()
     await hass.async_block_till_done()
     assert await texts(history) == await texts(await a_history(hass)) == [f"{n}" for n in range(20)]
 

@@ -214,12 +214,15 @@ def _load_name(folder: Path, loaded: LoadedResults) -> None:
         loaded.problems.append(f"{folder}: {err!r}")
         return
     slug = folder.name
-    for stored in reversed(listed):
+    for stored in listed[::-1]:
         try:
             result = _read(stored)
         except _UNREADABLE as err:
-            stored.damaged = True
             loaded.problems.append(f"{stored.path}: {err!r}")
+            stored.damaged = not isinstance(err, OSError)
+            if not stored.damaged:
+                # At another start it may be the name's latest: until then out of the limits' reach.
+                listed.remove(stored)
             continue
         slug = result.slug
         loaded.latest[slug] = result
