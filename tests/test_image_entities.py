@@ -176,6 +176,7 @@ async def test_an_entity_that_does_not_exist_is_told(hass: HomeAssistant, entity
 
 
 OTHER_MEDIA = {
+    "kept": "/api/ollama_vision/picture/01ENTRY/01RESULT",
     "path": "/local/x.jpg",
     "camera": "/api/camera_proxy/camera.porch",
     "own camera": "http://ha.test:8123/api/camera_proxy/camera.porch",
@@ -232,6 +233,7 @@ async def test_a_media_source_names_a_file_or_a_path(hass: HomeAssistant, other_
     [
         "media-source://other/camera",
         "media-source://other/own camera",
+        "media-source://other/kept",
         "media-source://other/media",
         "media-source://other/data",
         "media-source://other/bug",

@@ -18,7 +18,7 @@ from .image_errors import MAX_BYTES, ImageSourceError, too_large
 from .public_url import public_url
 
 # A password with one of these signs, not encoded: what comes before it would pass for a host and a port.
-_CUT_USERINFO: Final = re.compile(r"https?://[^/?#]*[?#].*@", re.IGNORECASE)
+_CUT_USERINFO: Final = re.compile(r"https?://(?:[^/?#]*\?|[^#]*#).*@", re.IGNORECASE)
 _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_SHOWN: Final = 200
 
@@ -142,6 +142,8 @@ def _parse_path(hass: HomeAssistant, text: str) -> ImageSource:
         url = URL(without_fragment)
     except ValueError:
         raise _no_source(text) from None
+    if url.user is not None:
+        raise _no_source(text)
     path = _normalized(url.path)
     if not url.absolute and (path.startswith("/api/") or _served_file(hass, path)):
         return _home_assistant_source(hass, url, public_url(without_fragment))

@@ -110,8 +110,8 @@ async def _resolve(hass: HomeAssistant, source: ImageSource) -> ImageSource:
     # A path is one of Home Assistant's here, whatever it begins with.
     url = f"http://{_LOOPBACK}:{hass.http.server_port}{media.url}" if media.url.startswith("/") else media.url
     resolved = parse_source(hass, url)
-    if resolved.kind not in (Kind.HOME_ASSISTANT, Kind.FILE, Kind.URL):
-        # An entity behind another name is one that nobody was asked for permission to read.
+    if resolved.kind not in (Kind.HOME_ASSISTANT, Kind.FILE, Kind.URL) or resolved.kept:
+        # An entity or an earlier picture behind another name is one that nobody was asked for permission to read.
         raise source.error(AnalysisFault.IMAGE_NOT_FOUND, "image_media_unknown")
     return replace(resolved, public_url=source.public_url)
 
