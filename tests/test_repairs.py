@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
 import pytest
@@ -17,7 +18,7 @@ from .common import add_device, analyze, entry_data, text_model
 from .real_home_assistant import free_port
 from .servers.llama_server import LlamaServer
 from .servers.ollama_front import OllamaFront
-from .test_device_entities import poll
+from .test_device_entities import poll, value
 from .test_services import A_PICTURE
 
 
@@ -81,10 +82,14 @@ async def test_a_server_that_is_away_lacks_nothing(hass: HomeAssistant, socket_e
 async def test_a_server_that_comes_back_with_an_answer_lacks_nothing(
     hass: HomeAssistant, llama_server: LlamaServer, socket_enabled: None
 ) -> None:
-    """The answer comes before the next poll tells which models it has."""
+    """The answer, or a refusal, comes before the next poll tells which models it has."""
     port = free_port()
     await add_device(hass, entry_data(f"http://127.0.0.1:{port}"))
     async with OllamaFront(llama=llama_server.url, port=port) as front:
+        with pytest.raises(HomeAssistantError, match="does not have the model nowhere"):
+            await analyze(hass, image_url=A_PICTURE, model="nowhere")
+        assert value(hass, "binary_sensor.ollama_vision_vision_server_reachable") == "on"
+        assert issues(hass) == []
         await analyze(hass, image_url=A_PICTURE)
         assert issues(hass) == []
 
