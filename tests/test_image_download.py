@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from itertools import chain, repeat
 import socket
 import ssl
 import tracemalloc
-from typing import Any
 import zlib
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -15,16 +14,24 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import aiohttp_client
 from homeassistant.setup import async_setup_component
 import pytest
+from yarl import URL
 
 from custom_components.ollama_vision import image_download, image_source
 from custom_components.ollama_vision.const import AnalysisFault
 from custom_components.ollama_vision.image_errors import ImageSourceError
 from custom_components.ollama_vision.image_source import fetch, parse_source
 
-from .image_sources import PICTURE, RawServer, everything_printed, failure, get, make_certificate, response
+from .image_sources import PICTURE, everything_printed, failure, get, picture_at, response
+from .servers.certificates import self_signed
+from .servers.faulty import FaultyServer, Part, Script, Step, chunk, head
 
 MEGABYTE = 1024 * 1024
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+CHUNKED = head(Transfer_Encoding="chunked")
+
+
+def redirect(location: str) -> bytes:
+    """Return a response that sends on."""
+    return response(b"", status=302, Location=location)
 
 
 @pytest.fixture(autouse=True)
@@ -36,23 +43,26 @@ async def _home(hass: HomeAssistant, socket_enabled: None, monkeypatch: pytest.M
 
 async def test_a_picture_comes_byte_for_byte_whatever_the_header_says(hass: HomeAssistant) -> None:
     """Cheap cameras say text/html."""
-    async with RawServer(response(Content_Type="text/html")) as server:
-        assert await get(hass, server.url()) == PICTURE
+    async with FaultyServer([response(content_type="text/html")]) as server:
+        assert await get(hass, picture_at(server)) == PICTURE
 
 
 async def test_a_packed_answer_is_unpacked(hass: HomeAssistant) -> None:
     """A proxy may pack what it passes on."""
     packed = zlib.compress(PICTURE, wbits=31)
-    async with RawServer(response(packed, Content_Encoding="gzip")) as server:
-        assert await get(hass, server.url()) == PICTURE
+    async with FaultyServer([response(packed, Content_Encoding="gzip")]) as server:
+        assert await get(hass, picture_at(server)) == PICTURE
 
 
 async def test_user_and_password_go_to_their_host_only(hass: HomeAssistant) -> None:
     """A redirect to another server does not take them along."""
-    async with RawServer(response()) as other, RawServer(response(b"", status=302, Location=other.url())) as server:
-        assert await get(hass, server.url(user="admin:hunter2")) == PICTURE
-        assert "Authorization: Basic YWRtaW46aHVudGVyMg==" in server.requests[0]
-        assert "Authorization" not in other.requests[0]
+    async with (
+        FaultyServer([response()]) as other,
+        FaultyServer([redirect(picture_at(other))]) as server,
+    ):
+        assert await get(hass, picture_at(server, user="admin:hunter2")) == PICTURE
+        assert server.requests[0].headers["Authorization"] == "Basic YWRtaW46aHVudGVyMg=="
+        assert "Authorization" not in other.requests[0].headers
 
 
 @pytest.mark.parametrize(
@@ -65,7 +75,7 @@ async def test_user_and_password_go_to_their_host_only(hass: HomeAssistant) -> N
         (response(b"no", status=500), AnalysisFault.IMAGE_UNREACHABLE, "answers with the status 500"),
         (response(PICTURE, status=206), AnalysisFault.IMAGE_UNREACHABLE, "answers with the status 206"),
         (
-            response(b"\xef\xbb\xbf \n<!-- hi --><!DOCTYPE html><html>Log in", Content_Type="image/jpeg"),
+            response(b"\xef\xbb\xbf \n<!-- hi --><!DOCTYPE html><html>Log in", content_type="image/jpeg"),
             AnalysisFault.NOT_AN_IMAGE,
             "is a web page",
         ),
@@ -74,47 +84,40 @@ async def test_user_and_password_go_to_their_host_only(hass: HomeAssistant) -> N
         (response(b"plain" * 99, Content_Encoding="gzip"), AnalysisFault.IMAGE_UNREACHABLE, "broke off"),
         (b"", AnalysisFault.IMAGE_UNREACHABLE, "broke off"),
         (b"SSH-2.0-OpenSSH_10.0\r\n", AnalysisFault.IMAGE_UNREACHABLE, "does not keep to HTTP"),
-        (response(b"", status=302, Location="/picture.jpg"), AnalysisFault.IMAGE_UNREACHABLE, "in circles"),
+        (redirect("/picture.jpg"), AnalysisFault.IMAGE_UNREACHABLE, "in circles"),
         (
-            response(b"", status=302, Location="ftp://127.0.0.1/x"),
+            redirect("ftp://127.0.0.1/x"),
             AnalysisFault.IMAGE_FORBIDDEN,
             "redirects to where no",
         ),
-        (response(b"", status=302, Location="http://[bad"), AnalysisFault.IMAGE_FORBIDDEN, "redirects to where no"),
-        (response(b"", status=302, Location="file:///etc/passwd"), AnalysisFault.IMAGE_FORBIDDEN, "redirects to where"),
+        (redirect("http://[bad"), AnalysisFault.IMAGE_FORBIDDEN, "redirects to where no"),
+        (redirect("file:///etc/passwd"), AnalysisFault.IMAGE_FORBIDDEN, "redirects to where"),
     ],
 )
 async def test_each_failure_has_its_name_and_sentence(
     hass: HomeAssistant, answer: bytes, fault: AnalysisFault, said: str
 ) -> None:
     """An automation can tell them apart, and a person knows what to do."""
-    async with RawServer(answer) as server:
-        kind, text = await failure(get(hass, server.url()))
+    async with FaultyServer([answer]) as server:
+        kind, text = await failure(get(hass, picture_at(server)))
     assert kind is fault
     assert said in text
-    assert f"http://127.0.0.1:{server.port}/picture.jpg" in text
+    assert picture_at(server) in text
 
 
 async def test_a_server_that_sends_for_ever_is_left_at_20_megabytes(hass: HomeAssistant) -> None:
     """The limit counts what arrives, and the memory stays bounded."""
-
-    async def answer(writer: asyncio.StreamWriter) -> None:
-        writer.write(CHUNKED + b"\r\n")
-        while True:
-            writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
-            await writer.drain()
-
-    async with RawServer(answer) as server, bounded_memory(64):
-        kind, text = await failure(get(hass, server.url()))
+    async with FaultyServer(chain([CHUNKED], repeat(chunk(bytes(0x10000))))) as server, bounded_memory(64):
+        kind, text = await failure(get(hass, picture_at(server)))
     assert kind is AnalysisFault.IMAGE_TOO_LARGE
     assert "larger than 20 MB" in text
 
 
 async def test_twenty_megabytes_are_taken_and_a_byte_more_is_not(hass: HomeAssistant) -> None:
     """The limit is what it says."""
-    async with RawServer(response(bytes(20 * MEGABYTE)), response(bytes(20 * MEGABYTE + 1))) as server:
-        assert len(await get(hass, server.url())) == 20 * MEGABYTE
-        assert (await failure(get(hass, server.url())))[0] is AnalysisFault.IMAGE_TOO_LARGE
+    async with FaultyServer([response(bytes(20 * MEGABYTE))], [response(bytes(20 * MEGABYTE + 1))]) as server:
+        assert len(await get(hass, picture_at(server))) == 20 * MEGABYTE
+        assert (await failure(get(hass, picture_at(server))))[0] is AnalysisFault.IMAGE_TOO_LARGE
 
 
 @pytest.mark.parametrize("pause", [0, 0.05])
@@ -122,17 +125,16 @@ async def test_a_server_that_says_10_bytes_and_sends_30_megabytes(hass: HomeAssi
     """What it said is believed, or the server is not: what comes after is not read in either case."""
     sent = 0
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
+    def script() -> Script:
         nonlocal sent
-        writer.write(response(PICTURE, Content_Length="10"))
+        yield response(PICTURE, Content_Length="10")
         for _ in range(30):
-            await asyncio.sleep(pause)
-            writer.write(bytes(MEGABYTE))
-            await writer.drain()
+            yield pause
+            yield bytes(MEGABYTE)
             sent += 1
 
-    async with RawServer(answer) as server, bounded_memory(20):
-        kind, text = await failure(get(hass, server.url()))
+    async with FaultyServer(script()) as server, bounded_memory(20):
+        kind, text = await failure(get(hass, picture_at(server)))
     assert kind is AnalysisFault.IMAGE_UNREACHABLE
     assert "does not keep to HTTP" in text
     assert sent < 30
@@ -147,46 +149,28 @@ async def test_a_gzip_that_unpacks_to_gigabytes_is_left_at_20_megabytes(hass: Ho
     packer.flush(zlib.Z_FULL_FLUSH)
     piece = packer.compress(bytes(16 * MEGABYTE)) + packer.flush(zlib.Z_FULL_FLUSH)
     body = start + piece * 256
-    async with RawServer(response(body, Content_Encoding="gzip")) as server, bounded_memory(64):
-        kind, text = await failure(get(hass, server.url()))
+    async with FaultyServer([response(body, Content_Encoding="gzip")]) as server, bounded_memory(64):
+        kind, text = await failure(get(hass, picture_at(server)))
     assert len(body) < 5 * MEGABYTE
     assert kind is AnalysisFault.IMAGE_TOO_LARGE
     assert "larger than 20 MB" in text
 
 
-async def stop_in_the_middle(writer: asyncio.StreamWriter) -> None:
-    """Send a part, and then nothing."""
-    writer.write(response(PICTURE[:99], Content_Length="999"))
-    await asyncio.sleep(30)
+# Each would go on for ever.
+SLOW = {
+    "stops in the middle": (response(PICTURE[:99], Content_Length="999"), Step.HANG),
+    "a byte now and then, which no limit of silence would notice": (CHUNKED, *(chunk(b"x"), 0.02) * 500),
+    "never comes to the body": (CHUNKED.removesuffix(b"\r\n"), *(b"X: y\r\n", 0.02) * 500),
+    "says nothing": (Step.HANG,),
+}
 
 
-async def drip(writer: asyncio.StreamWriter) -> None:
-    """Send a byte now and then, which no limit of silence would notice."""
-    writer.write(CHUNKED + b"\r\n")
-    while True:
-        writer.write(b"1\r\nx\r\n")
-        await asyncio.sleep(0.02)
-
-
-async def drip_headers(writer: asyncio.StreamWriter) -> None:
-    """Never come to the body."""
-    writer.write(CHUNKED)
-    while True:
-        writer.write(b"X: y\r\n")
-        await asyncio.sleep(0.02)
-
-
-async def say_nothing(writer: asyncio.StreamWriter) -> None:
-    """Take the request, and that is all."""
-    await asyncio.sleep(30)
-
-
-@pytest.mark.parametrize("answer", [stop_in_the_middle, drip, drip_headers, say_nothing])
-async def test_the_time_in_all_is_limited(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+@pytest.mark.parametrize("script", SLOW.values(), ids=SLOW)
+async def test_the_time_in_all_is_limited(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
     """However slowly a server goes on."""
     monkeypatch.setattr(image_source, "TOTAL_SECONDS", 0.3)
-    async with RawServer(answer) as server, asyncio.timeout(10):
-        kind, text = await failure(get(hass, server.url()))
+    async with FaultyServer(script) as server, asyncio.timeout(10):
+        kind, text = await failure(get(hass, picture_at(server)))
     assert kind is AnalysisFault.IMAGE_UNREACHABLE
     assert "has not given a picture within 0.3 seconds" in text
 
@@ -277,36 +261,42 @@ async def test_a_redirect_from_elsewhere_into_this_machine_is_refused(
 
     The name has an outside address for Home Assistant's guard, which asks for port 0, and the test's own for the rest.
     """
-    async with RawServer(response()) as inside, RawServer(response(b"", status=302, Location=inside.url())) as server:
-        names = Resolver({("outside.test", 0): "203.0.113.7", ("outside.test", server.port): "127.0.0.1"})
+    async with (
+        FaultyServer([response()]) as inside,
+        FaultyServer([redirect(picture_at(inside))]) as server,
+    ):
+        port = URL(server.url).port
+        assert port
+        names = Resolver({("outside.test", 0): "203.0.113.7", ("outside.test", port): "127.0.0.1"})
         monkeypatch.setattr(aiohttp_client, "_async_make_resolver", lambda _: names)
-        kind, text = await failure(get(hass, f"http://outside.test:{server.port}/x.jpg"))
+        kind, text = await failure(get(hass, f"http://outside.test:{port}/x.jpg"))
         assert kind is AnalysisFault.IMAGE_FORBIDDEN
         assert "redirects to where no picture is fetched: to this machine" in text
         assert inside.requests == []
 
 
 @pytest.fixture
-def tls(tmp_path: Path) -> ssl.SSLContext:
+def tls() -> ssl.SSLContext:
     """Return what a server with a certificate of its own making presents."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(make_certificate(tmp_path))
+    with self_signed("127.0.0.1") as files:
+        context.load_cert_chain(*files)
     return context
 
 
 async def test_a_certificate_that_does_not_verify_is_told(hass: HomeAssistant, tls: ssl.SSLContext) -> None:
     """Nobody is asked to trust whoever answers."""
-    async with RawServer(response(), tls=tls) as server:
-        kind, text = await failure(get(hass, server.url()))
+    async with FaultyServer([response()], tls=tls) as server:
+        kind, text = await failure(get(hass, picture_at(server)))
         assert server.requests == []
     assert kind is AnalysisFault.IMAGE_UNREACHABLE
-    assert f"no secure connection with https://127.0.0.1:{server.port}/picture.jpg: its certificate" in text
+    assert f"no secure connection with {picture_at(server)}: its certificate" in text
 
 
 async def test_https_on_a_port_without_tls_is_told(hass: HomeAssistant) -> None:
     """The most common slip with https."""
-    async with RawServer(response()) as server:
-        kind, text = await failure(get(hass, server.url().replace("http", "https")))
+    async with FaultyServer([response()]) as server:
+        kind, text = await failure(get(hass, picture_at(server).replace("http", "https")))
     assert kind is AnalysisFault.IMAGE_UNREACHABLE
     assert "does not speak TLS" in text
 
@@ -315,15 +305,15 @@ async def test_https_on_a_port_without_tls_is_told(hass: HomeAssistant) -> None:
 @pytest.mark.parametrize("path", ["/api/events/1607123955.4-mx/snapshot.jpg", "/prefix/api/frigate/x/thumbnail.jpg"])
 async def test_frigates_picture_may_be_a_moment_late(hass: HomeAssistant, late: bytes, path: str) -> None:
     """Frigate announces an event before its pictures can be had."""
-    async with RawServer(late, late, response()) as server:
-        assert await get(hass, server.url(path)) == PICTURE
+    async with FaultyServer([late], [late], [response()]) as server:
+        assert await get(hass, picture_at(server, path)) == PICTURE
         assert len(server.requests) == 3
 
 
 async def test_frigates_picture_that_never_comes_is_not_found(hass: HomeAssistant) -> None:
     """It is asked for a few times, and not for ever."""
-    async with RawServer(response(b"no", status=404)) as server:
-        kind, _ = await failure(get(hass, server.url("/api/events/1/snapshot.jpg")))
+    async with FaultyServer([response(b"no", status=404)]) as server:
+        kind, _ = await failure(get(hass, picture_at(server, "/api/events/1/snapshot.jpg")))
         assert kind is AnalysisFault.IMAGE_NOT_FOUND
         assert len(server.requests) == 4
 
@@ -333,12 +323,12 @@ async def test_frigates_picture_that_never_comes_is_not_found(hass: HomeAssistan
 )
 async def test_nothing_else_is_asked_for_again(hass: HomeAssistant, status: int, path: str) -> None:
     """A wrong password is not tried until the account is locked, and another server's 404 is an answer."""
-    async with RawServer(response(b"no", status=status)) as server:
-        await failure(get(hass, server.url(path)))
+    async with FaultyServer([response(b"no", status=status)]) as server:
+        await failure(get(hass, picture_at(server, path)))
         assert len(server.requests) == 1
 
 
-SECRET_ANSWERS: list[Any] = [
+SECRET_ANSWERS: list[Part] = [
     response(b"no", status=404),
     response(b"no", status=500),
     response(b""),
@@ -347,24 +337,24 @@ SECRET_ANSWERS: list[Any] = [
     response(b"plain" * 99, Content_Encoding="gzip"),
     b"SSH-2.0\r\n",
     b"",
-    response(b"", status=302, Location="/picture.jpg?token=hunter2"),
-    response(b"", status=302, Location="ftp://u:hunter2@127.0.0.1/"),
-    response(b"", status=302, Location="http://u:hunter2@[bad/"),
-    say_nothing,
+    redirect("/picture.jpg?token=hunter2"),
+    redirect("ftp://u:hunter2@127.0.0.1/"),
+    redirect("http://u:hunter2@[bad/"),
+    Step.HANG,
 ]
 
 
 @pytest.mark.parametrize("answer", SECRET_ANSWERS)
 async def test_no_secret_is_told(
-    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: Any
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: Part
 ) -> None:
     """Neither a sentence, a traceback, an event nor a log line holds what is secret in a URL."""
-    monkeypatch.setattr(image_source, "TOTAL_SECONDS", 0.5 if answer is say_nothing else 10)
-    async with RawServer(answer) as server:
-        source = parse_source(hass, server.url("/picture.jpg?token=hunter2&w=1", user="admin:hunter2"))
+    monkeypatch.setattr(image_source, "TOTAL_SECONDS", 0.5 if answer is Step.HANG else 10)
+    async with FaultyServer([answer]) as server:
+        source = parse_source(hass, picture_at(server, "/picture.jpg?token=hunter2&w=1", user="admin:hunter2"))
         with pytest.raises(ImageSourceError) as caught:
             await fetch(hass, source)
-        assert "hunter2" in server.requests[0]
+        assert "hunter2" in server.requests[0].query
     assert "hunter2" not in everything_printed(caught.value) + repr(source) + source.public_url + caplog.text
     assert "/picture.jpg?w=1" in everything_printed(caught.value)
 

@@ -25,11 +25,11 @@ from custom_components.ollama_vision.model_server.errors import (
     ModelServerTimeoutError,
 )
 from custom_components.ollama_vision.model_server.models import Picture, Silence
+from tests.servers.certificates import self_signed
 from tests.servers.faulty import END, FaultyServer, Script, Step, chunk, drip, head, refusing
 
 from .asking import DONE, SHORT, TOKEN, VERSION, ask, failure, ollama_client, openai_client, version
 from .calls import QUESTION
-from .certificates import self_signed
 
 
 async def test_nobody_there(session: ClientSession) -> None:
@@ -274,17 +274,9 @@ async def test_certificates(socket_enabled: None) -> None:
 
 async def test_tls_to_a_server_without(session: ClientSession) -> None:
     """Https where http is spoken says that it is TLS that fails."""
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        writer.close()
-
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    with pytest.raises(ModelServerConnectionError, match=r"TLS fails \(.+\)"):
-        await version(session, f"https://127.0.0.1:{port}")
-    server.close()
+    async with FaultyServer([VERSION]) as server:
+        with pytest.raises(ModelServerConnectionError, match=r"TLS fails \(.+\)"):
+            await version(session, server.url.replace("http", "https"))
 
 
 async def test_cancelling(session: ClientSession) -> None:

@@ -4,11 +4,11 @@
         ...
 
 A script holds bytes to send, seconds to wait, steps, and coroutine functions that make the bytes to send of the
-request; after the last one the connection is closed.
+request; after the last one the connection is closed. It may be endless.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -33,14 +33,16 @@ class FaultyRequest:
 
     method: str
     path: str
+    query: str
     headers: dict[str, str]
     body: bytes
 
 
 type Part = bytes | float | Step | Callable[[FaultyRequest], Awaitable[bytes]]
-type Script = Sequence[Part]
+type Script = Iterable[Part]
 
 END = b"0\r\n\r\n"  # of a chunked body
+TLS_HANDSHAKE = b"\x16"
 
 
 def answer(
@@ -81,7 +83,8 @@ class FaultyServer:
 
     The first request is answered by the first script, the next one by the next, and all further ones by the last. A
     path that `paths` names always has the script given there. Bodies stay unread where `reads_body` is False. `left`
-    is set when a client has hung up before its script was at its end.
+    is set when a client has hung up before its script was at its end. A client that speaks TLS where `tls` is not given
+    is told that this is no request.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class FaultyServer:
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        self._server.abort_clients()
         await self._server.wait_closed()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -125,7 +129,11 @@ class FaultyServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            request = await self._read(reader)
+            start = await reader.readexactly(1)
+            if start == TLS_HANDSHAKE:
+                writer.write(answer(400))
+                return
+            request = await self._read(start, reader)
             self.requests.append(request)
             for part in self._script(request.path):
                 await _perform(part, request, writer)
@@ -134,12 +142,13 @@ class FaultyServer:
         finally:
             writer.close()
 
-    async def _read(self, reader: asyncio.StreamReader) -> FaultyRequest:
-        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    async def _read(self, start: bytes, reader: asyncio.StreamReader) -> FaultyRequest:
+        first, *lines = (start + await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         method, target, _ = first.split(" ", 2)
+        path, _, query = target.partition("?")
         headers = {name.title(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
         body = await reader.readexactly(int(headers.get("Content-Length", "0")) if self._reads_body else 0)
-        return FaultyRequest(method, target.partition("?")[0], headers, body)
+        return FaultyRequest(method, path, query, headers, body)
 
     def _script(self, path: str) -> Script:
         if path in self._paths:
