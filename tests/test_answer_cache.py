@@ -227,7 +227,7 @@ async def test_one_who_leaves_takes_nothing_from_the_others(model: Model, leavin
     assert model.calls == 1
 
 
-async def test_the_call_ends_before_the_last_one_has_left(model: Model) -> None:
+async def test_the_call_ends_before_the_last_one_has_left(model: Model, caplog: pytest.LogCaptureFixture) -> None:
     cache = AnswerCache[str]()
     tasks = [ask(cache, model), ask(cache, model)]
     await settle()
@@ -240,6 +240,7 @@ async def test_the_call_ends_before_the_last_one_has_left(model: Model) -> None:
     assert model.ended == 1
     # Those two and the call: nothing lingers.
     assert len(before - asyncio.all_tasks()) == 3
+    assert caplog.text == ""
 
     model.answer.set()
     assert await cache.get("key", model) == ("answer 2", False)

@@ -140,11 +140,17 @@ def test_what_a_model_does_not_know_is_left_out_at_every_level() -> None:
         plates.parse('{"plates": [{"plate": null, "vehicle": "van"}]}')
 
 
-@pytest.mark.parametrize("levels", [101, 300, 1000])
-def test_an_answer_that_is_too_deep_to_be_stored_does_not_fit(levels: int) -> None:
+@pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]")])
+def test_an_answer_that_is_too_deep_to_be_stored_does_not_fit(opening: str, closing: str) -> None:
     anything = structure({"field": {"selector": {"object": {}}}})
-    with pytest.raises(StructureMismatchError, match="too deep"):
-        anything.parse('{"field":' * levels + "{}" + "}" * levels)
+
+    def nested(levels: int) -> str:
+        return f'{{"field": {{"a": {opening * levels}0{closing * levels}}}}}'
+
+    assert anything.parse(nested(97)) == json.loads(nested(97))
+    for levels in (98, 300, 1000):
+        with pytest.raises(StructureMismatchError, match="too deep"):
+            anything.parse(nested(levels))
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class AnswerCache[T]:
         async def run() -> T:
             return await ask()
 
-        call = _Call(asyncio.create_task(run(), eager_start=True))
+        call = _Call(asyncio.create_task(run()))
         self._calls[key] = call
         call.task.add_done_callback(partial(self._finish, key, call))
         return call
@@ -104,10 +104,7 @@ class AnswerCache[T]:
 
     def _recall(self, key: Hashable) -> _Remembered[T] | None:
         remembered = self._answers.get(key)
-        if remembered and self._clock() - remembered.since >= self._max_age:
-            del self._answers[key]
-            return None
-        return remembered
+        return remembered if remembered and self._clock() - remembered.since < self._max_age else None
 
     def _remember(self, key: Hashable, answer: T) -> None:
         self._answers.pop(key, None)

@@ -21,7 +21,7 @@ _LONGEST_HARMLESS_VALUE: Final = 31
 def public_url(url: str) -> str:
     """Return a URL or path as it was given, without what could be secret in it; it need not be a valid one."""
     address, _, query = url.partition("?")
-    pairs = [pair for pair in re.split("[&;]", query.partition("#")[0]) if pair and not _is_secret(pair)]
+    pairs = [pair for pair in re.split("[&;]", query.partition("#")[0]) if not _is_secret(pair)]
     return "?".join(part for part in (_USERINFO.sub(r"\1", address), "&".join(pairs)) if part)
 
 
