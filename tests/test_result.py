@@ -94,15 +94,23 @@ def test_whatever_a_model_says_fits_into_the_recorder(text: str) -> None:
     event = talkative.as_event(device_id="d", entity_id="sensor.x", image_entity_id="image.x")
     attributes = talkative.as_attributes()
 
-    assert len(json_bytes(event)) <= EVENT_BYTES
-    assert len(json_bytes(attributes)) <= ATTRIBUTE_BYTES
-    assert event["image_name"] == "Front door"
-    assert event["description"].endswith("…")
+    assert len(json_bytes(event)) <= EVENT_BYTES < 32_768
+    assert len(json_bytes(attributes)) <= ATTRIBUTE_BYTES < 16_384
+    for short in (event, attributes):
+        assert short["description"].endswith("…")
+        assert (short["used_text_model"], short["model"], short["processing_time"]) == (True, "moondream", 1.25)
 
 
 def test_what_fits_is_not_touched() -> None:
     values = {"a": "short", "b": ["list"]}
     assert fitted(values, 1000) is values
+
+
+def test_long_values_share_what_the_others_leave() -> None:
+    cut = fitted({"a": "x" * 600, "b": "y" * 600, "short": "z" * 100, "data": {"people": 1}}, 1000)
+    assert (cut["short"], cut["data"]) == ("z" * 100, {"people": 1})
+    assert len(cut["a"]) == len(cut["b"])
+    assert 750 < len(json_bytes(cut)) <= 1000
 
 
 def test_long_lists_are_cut_and_other_long_values_left_out() -> None:
@@ -121,6 +129,7 @@ def test_long_lists_are_cut_and_other_long_values_left_out() -> None:
         ("The postman, in red", 13, "The postman,…"),
         ("Donaudampfschifffahrt", 6, "Donau…"),
         ("前門に郵便配達員がいます", 5, "前門に郵…"),
+        ("   The postman", 4, "…"),
     ],
 )
 def test_a_text_is_cut_on_a_word(text: str, length: int, expected: str) -> None:
