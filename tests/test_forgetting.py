@@ -35,9 +35,14 @@ async def entry(hass: HomeAssistant, hass_config_dir: str, ollama_front: OllamaF
     return entry
 
 
+def folder(hass: HomeAssistant, entry: MockConfigEntry) -> Path:
+    """Return where the device's results are."""
+    return Path(hass.config.path(".storage", DOMAIN, entry.entry_id))
+
+
 def stored(hass: HomeAssistant, entry: MockConfigEntry) -> list[str]:
     """Return the names of the stored results' files."""
-    return [path.parent.name for path in Path(hass.config.path(".storage", DOMAIN, entry.entry_id)).rglob("*.json")]
+    return [path.parent.name for path in folder(hass, entry).rglob("*.json")]
 
 
 async def assert_forgotten(hass: HomeAssistant, entry: MockConfigEntry) -> None:
@@ -76,8 +81,30 @@ async def test_removing_the_sensor_of_a_device_that_was_added_again_forgets_its_
     await assert_forgotten(hass, again)
 
 
+async def test_removing_a_sensor_forgets_the_name_that_had_its_entity_id_last(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
+    await forget(hass, image_name="Garden")
+    registry = er.async_get(hass)
+    registry.async_remove(registry.async_update_entity(SENSOR, new_entity_id="sensor.ollama_vision_garden").entity_id)
+    await hass.async_block_till_done()
+    assert stored(hass, entry) == []
+
+
+async def test_removing_another_integrations_sensor_forgets_nothing(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
+    """A helper of the same name may have a unique id that is a name's slug."""
+    registry = er.async_get(hass)
+    registry.async_remove(registry.async_get_or_create("sensor", "template", "front_door").entity_id)
+    await hass.async_block_till_done()
+    assert hass.states.get(SENSOR) is not None
+    assert sorted(stored(hass, entry)) == ["front_door", "garden"]
+
+
 async def test_an_action_forgets_everything(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     await forget(hass, all=True)
+    assert {path.name for path in folder(hass, entry).iterdir()} == {"front_door.forgotten", "garden.forgotten"}
     assert stored(hass, entry) == []
     assert not [state for state in hass.states.async_all("sensor") if state.attributes.get("prompt")]
 
@@ -90,17 +117,22 @@ async def test_a_name_that_was_forgotten_starts_anew(hass: HomeAssistant, entry:
     assert state.attributes["prompt"] == "Anew?"
 
 
+@pytest.mark.parametrize("restarted", [False, True])
 async def test_names_that_nobody_uses_are_forgotten_by_themselves(
-    hass: HomeAssistant, entry: MockConfigEntry, freezer: FrozenDateTimeFactory
+    hass: HomeAssistant, entry: MockConfigEntry, freezer: FrozenDateTimeFactory, restarted: bool
 ) -> None:
-    freezer.tick(timedelta(days=29))
-    async_fire_time_changed(hass)
-    await hass.async_block_till_done(wait_background_tasks=True)
+    async def wait(days: int) -> None:
+        freezer.tick(timedelta(days=days))
+        if restarted:
+            assert await hass.config_entries.async_reload(entry.entry_id)
+        else:
+            async_fire_time_changed(hass)
+        await hass.async_block_till_done(wait_background_tasks=True)
+
+    await wait(29)
     assert hass.states.get(SENSOR) is not None
 
-    freezer.tick(timedelta(days=2))
-    async_fire_time_changed(hass)
-    await hass.async_block_till_done(wait_background_tasks=True)
+    await wait(2)
     assert hass.states.get(SENSOR) is None
     assert stored(hass, entry) == []
 

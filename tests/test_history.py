@@ -113,7 +113,9 @@ async def test_a_name_longer_than_a_file_may_be_called(hass: HomeAssistant, fold
     history = await a_history(hass)
 
     assert set(history.latest) == {first.slug, second.slug}
+    assert await texts(history, image_name=long) == [first.final_description]
     await history.async_forget(first.slug)
+    assert await texts(history) == [second.final_description]
     restarted = await a_history(hass)
     assert set(restarted.latest) == {second.slug}
     assert restarted.is_forgotten(first.slug)
@@ -307,9 +309,12 @@ async def test_a_folder_that_cannot_be_made_costs_no_analysis(
 # --- Damage
 
 
+DAMAGED = a_result()
+
+
 def damaged_contents() -> Iterator[Any]:
-    """Return contents that no result has, and what is wrong with them."""
-    whole = a_result().as_dict()
+    """Return what a damaged result's file may hold: its own content but for one thing, or none of it."""
+    whole = DAMAGED.as_dict()
     text = json.dumps(whole)
     yield pytest.param(b"", id="empty")
     yield pytest.param(text[: len(text) // 2].encode(), id="cut")
@@ -326,7 +331,7 @@ def damaged_contents() -> Iterator[Any]:
         "truncated a text": whole | {"truncated": "yes"},
         "no sources": whole | {"image_urls": []},
         "sources a number": whole | {"image_urls": 5},
-        "sources of numbers": whole | {"image_urls": [5]},
+        "a number among sources": whole | {"image_urls": ["/local/a.jpg", 5]},
         "other attempts": whole | {"attempts": [{"who": "?"}]},
         "no time": whole | {"timestamp": "yesterday"},
         "no time zone": whole | {"timestamp": "2026-11-20T12:00:00"},
@@ -344,15 +349,17 @@ async def test_a_damaged_file_costs_that_result(
     history = await a_history(hass)
     await add(history, age=DAY, final_description="yesterday")
     await add(history, "Garden", age=2 * DAY, final_description="two days ago")
-    damaged = a_result()
-    (folder / "front_door" / f"{damaged.result_id}.json").write_bytes(content)
+    (folder / "front_door" / f"{DAMAGED.result_id}.json").write_bytes(content)
 
     history = await a_history(hass)
 
     assert history.latest["front_door"].final_description == "yesterday"
     assert await texts(history) == ["yesterday", "two days ago"]
     assert await texts(history) == ["yesterday", "two days ago"]
-    assert caplog.text.count(damaged.result_id) == 1
+    assert caplog.text.count(DAMAGED.result_id) == 1
+
+    (folder / "front_door" / f"{DAMAGED.result_id}.json").write_text(json.dumps(DAMAGED.as_dict()))
+    assert (await a_history(hass)).latest["front_door"].final_description == DAMAGED.final_description
 
 
 async def test_an_old_damaged_file_is_said_once_and_goes_with_the_limits(
@@ -437,7 +444,8 @@ async def test_alien_files_are_left_alone(hass: HomeAssistant, folder: Path) -> 
     (folder / "empty").mkdir()
     (folder / "front_door" / f"{other}.json").mkdir()
     (folder / "front_door" / f"{other}.jpg").mkdir()
-    (folder / "front_door" / "holiday.jpg").write_bytes(JPEG)
+    for name in ("holiday.jpg", f"{'holiday':-<26}.jpg", f"{'holiday':-<26}.tmp"):
+        (folder / "front_door" / name).write_bytes(JPEG)
     (folder / "front_door" / f"{other}.bak").write_bytes(JPEG)
     before = files(folder)
 
@@ -532,6 +540,7 @@ async def test_the_pictures_over_the_limit_go_and_their_texts_stay(hass: HomeAss
         assert await texts(each) == ["1", "2", "3", "4", "garden"]
         kept = [bool(await each.async_picture(result.result_id)) for result in (garden, *results)]
         assert kept == [True, False, False, True, True]
+        assert kept == [bool(each.picture_file(result.result_id)) for result in (garden, *results)]
     assert len([name for name in files(folder) if name.endswith(".jpg")]) == 3
 
 
@@ -569,8 +578,9 @@ async def test_a_forgotten_name_leaves_nothing_and_does_not_come_back(hass: Home
         assert await texts(each) == ["garden"]
         assert each.is_forgotten("front_door")
         assert not each.is_forgotten("garden")
-        assert await each.async_picture(old.result_id) is None
-        assert await each.async_picture(new.result_id) is None
+        for result in (old, new):
+            assert await each.async_picture(result.result_id) is None
+            assert each.slug(result.result_id) is None
     assert not any(new.result_id in name or old.result_id in name for name in files(folder))
 
 

@@ -34,9 +34,7 @@ def known_slugs(hass: HomeAssistant, coordinator: OllamaVisionCoordinator) -> se
     prefix = f"{coordinator.config_entry.entry_id}_"
     registered = er.async_entries_for_config_entry(er.async_get(hass), coordinator.config_entry.entry_id)
     return set(coordinator.history.latest) | {
-        entity.unique_id.removeprefix(prefix)
-        for entity in registered
-        if entity.domain in _PLATFORMS and entity.unique_id.startswith(prefix)
+        entity.unique_id.removeprefix(prefix) for entity in registered if entity.unique_id.startswith(prefix)
     }
 
 
@@ -64,11 +62,11 @@ async def async_setup_forgetting(hass: HomeAssistant, entry: OllamaVisionConfigE
 def _removed_slug(hass: HomeAssistant, entry: OllamaVisionConfigEntry, entity_id: str) -> str | None:
     """Return the slug of the name that a removed entity showed, unless it is forgotten already."""
     prefix = f"{entry.entry_id}_"
-    for (domain, platform, unique_id), deleted in er.async_get(hass).deleted_entities.items():
+    for (_, _, unique_id), deleted in er.async_get(hass).deleted_entities.items():
         # Several may have had this entity id one after the other, also of an earlier entry.
-        if deleted.entity_id == entity_id and platform == DOMAIN and domain in _PLATFORMS:
+        if deleted.entity_id == entity_id and unique_id.startswith(prefix):
             slug = unique_id.removeprefix(prefix)
-            if unique_id.startswith(prefix) and slug in entry.runtime_data.history.latest:
+            if slug in entry.runtime_data.history.latest:
                 return slug
     return None
 

@@ -273,7 +273,7 @@ def _unlink(path: Path | None) -> None:
     """Remove a file if it is there; one that cannot be removed now is found again at the next start."""
     if path:
         with suppress(OSError):
-            path.unlink(missing_ok=True)
+            path.unlink()
 
 
 def _empty(folder: Path) -> None:
