@@ -147,6 +147,18 @@ async def test_what_a_crash_left_in_the_registry_is_removed(hass: HomeAssistant,
     await assert_forgotten(hass, entry)
 
 
+async def test_a_device_loads_when_what_a_crash_left_cannot_be_removed(
+    hass: HomeAssistant, entry: MockConfigEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await entry.runtime_data.history.async_forget("front_door")
+
+    def read_only(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "rename", read_only)
+    assert await hass.config_entries.async_reload(entry.entry_id)
+
+
 async def test_an_unknown_name_is_said(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     with pytest.raises(ServiceValidationError, match="Cellar"):
         await forget(hass, image_name="Cellar")

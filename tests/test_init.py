@@ -14,6 +14,7 @@ from custom_components.ollama_vision.const import DOMAIN, EVENT_ANALYSIS_FAILED
 
 from .common import add_device, analyze, entry_data, text_model
 from .flows import submit
+from .servers.faulty import FaultyServer, Step
 from .servers.llama_server import LlamaServer
 from .servers.ollama_front import OllamaFront
 from .test_services import A_PICTURE
@@ -22,6 +23,16 @@ from .test_services import A_PICTURE
 async def test_a_device_loads_while_its_server_is_off(hass: HomeAssistant, socket_enabled: None) -> None:
     entry = await add_device(hass, entry_data("http://127.0.0.1:9"))
     assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_a_device_loads_while_its_server_says_nothing(
+    hass: HomeAssistant, socket_enabled: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("custom_components.ollama_vision.coordinator.POLL_SECONDS", 0.1)
+    async with FaultyServer([Step.HANG]) as server:
+        entry = await add_device(hass, entry_data(server.url))
+    assert entry.state is ConfigEntryState.LOADED
+    assert f"{server.url} cannot be reached: no answer" in caplog.text
 
 
 async def test_a_host_that_is_none_is_said_and_can_be_mended(hass: HomeAssistant, ollama_front: OllamaFront) -> None:

@@ -291,7 +291,7 @@ class OllamaVisionCoordinator(DataUpdateCoordinator[dict[Role, ServerHealth]]):
             if health.reachable:
                 _LOGGER.info("%s is back", where)
             else:
-                _LOGGER.warning("%s cannot be reached: %s", where, error or "no answer")
+                _LOGGER.warning("%s cannot be reached: %s", where, str(error) or "no answer")  # a timeout says nothing
         return health
 
 

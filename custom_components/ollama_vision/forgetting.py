@@ -43,7 +43,7 @@ async def async_setup_forgetting(hass: HomeAssistant, entry: OllamaVisionConfigE
     coordinator = entry.runtime_data
     for slug in known_slugs(hass, coordinator):
         if coordinator.history.is_forgotten(slug):
-            await async_forget(hass, coordinator, slug)
+            await _forget_or_log(hass, coordinator, slug)
 
     async def prune(now: datetime) -> None:
         for slug in await coordinator.history.async_prune(now):
