@@ -74,6 +74,15 @@ def test_files_are_in_order(language: str) -> None:
     assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_errors_call_options_what_their_form_calls_them(language: str) -> None:
+    texts = dict(sentences(read(language)))
+    form = "options.step.init.sections"
+    for option in ("asking.data.silence_first_token", "asking.data.silence_next_token"):
+        assert texts[f"{form}.{option}"] in texts["exceptions.timeout.message"]
+    assert texts[f"{form}.vision_answers.data.vision_max_tokens"] in texts["exceptions.truncated.message"]
+
+
 def test_every_field_is_described() -> None:
     def check(texts: dict[str, Any]) -> None:
         assert texts.get("data", {}).keys() == texts.get("data_description", {}).keys()
