@@ -253,7 +253,7 @@ def test_the_setup_fields_have_their_defaults() -> None:
 def test_an_option_is_called_what_the_form_calls_it() -> None:
     named = re.findall(r"option \*([^*]+)\*|\*([^*]+)\* in the options", WORDS)
     labels = (PACKAGE / "translations/en.json").read_text()
-    assert len(named) == 2
+    assert len(named) == 3
     for first, second in named:
         assert f'": "{first or second}"' in labels
 
