@@ -287,8 +287,10 @@ async def test_errors_of_the_text_server_are_said_at_its_fields(
     assert result["data"]["text_api_key"] == KEY
 
 
-async def test_the_same_device_a_second_time(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
-    """However its server and its models are written; another name, model or text model is another device."""
+async def test_the_same_device_a_second_time(
+    hass: HomeAssistant, ollama_front: OllamaFront, llama_server: LlamaServer
+) -> None:
+    """However its server and its models are written; another name, server, model or text model is another device."""
     ollama_front.models.add("moondream")
     place = ollama_front.url.removeprefix("http://")
 
@@ -302,6 +304,7 @@ async def test_the_same_device_a_second_time(hass: HomeAssistant, ollama_front: 
     assert await add(place, "moondream") == "create_entry"
     assert await add(f"{ollama_front.url}/", "Moondream:latest") == "already_configured"
     assert await add(place, "tiny-vision") == "create_entry"
+    assert await add(llama_server.url, "tiny-vision") == "create_entry"
     assert await add(place, "moondream", name="Garden") == "create_entry"
     assert await add(place, "moondream", text="tiny-text") == "create_entry"
     assert await add(place, "moondream", text="tiny-text:latest") == "already_configured"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
 import pytest
 
 from custom_components.ollama_vision import preprocessing
@@ -116,7 +116,11 @@ def test_everything_else_becomes_a_small_baseline_rgb_jpeg(make: Callable[[], by
     prepared = prepare(data)
     assert_corners(prepared, top_left)
     image = opened(prepared)
-    assert (image.format, image.mode, "progressive" in image.info) == ("JPEG", "RGB", False)
+    assert isinstance(image, JpegImagePlugin.JpegImageFile)
+    assert (image.mode, "progressive" in image.info) == ("RGB", False)
+    same_quality = Image.open(io.BytesIO(saved(corners(), "JPEG", quality=85)))
+    assert isinstance(same_quality, JpegImagePlugin.JpegImageFile)
+    assert image.quantization == same_quality.quantization
     scale = min(1, 1024 / max(announced))
     assert image.size == (round(announced[0] * scale), round(announced[1] * scale))
 

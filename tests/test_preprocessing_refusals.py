@@ -97,6 +97,14 @@ def test_what_is_no_whole_picture_is_said_so(data: bytes) -> None:
     assert 0 < len(str(caught.value)) < 120
 
 
+def test_the_reason_is_one_that_helps() -> None:
+    """Whoever gets a web page or nothing in place of a picture reads that it is none."""
+    with pytest.raises(NotAnImageError, match=r"^empty$"):
+        prepare(b"")
+    with pytest.raises(NotAnImageError, match=r"^not a JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF picture$"):
+        prepare(BROKEN["html"])
+
+
 def test_the_checksum_of_a_png_counts() -> None:
     """Pixels that decode and are wrong do not pass, although Pillow alone shows them."""
     data = bytearray(saved(corners(), "PNG"))
@@ -171,7 +179,7 @@ def test_whatever_pillow_raises_has_one_name(error: Exception, monkeypatch: pyte
         raise error
 
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
-    with pytest.raises(NotAnImageError, match=r"\w"):
+    with pytest.raises(NotAnImageError, match=f"^{str(error) or type(error).__name__}$"):
         prepare(saved(corners(), "PNG"))
 
 

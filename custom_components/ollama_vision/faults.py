@@ -6,7 +6,6 @@ from homeassistant.exceptions import HomeAssistantError
 
 from .const import DOMAIN, AnalysisFault
 from .model_server.errors import (
-    BadResponseError,
     EmptyAnswerError,
     IncompleteAnswerError,
     ModelCannotSeeError,
@@ -40,7 +39,7 @@ _SERVER_FAULTS: Final[tuple[tuple[type[ModelServerError], AnalysisFault, str], .
     (IncompleteAnswerError, AnalysisFault.BAD_RESPONSE, "incomplete_answer"),
     (RepeatedTokensError, AnalysisFault.BAD_RESPONSE, "repeated_tokens"),
     (EmptyAnswerError, AnalysisFault.EMPTY_ANSWER, "empty_answer"),
-    (BadResponseError, AnalysisFault.BAD_RESPONSE, "bad_response"),
+    (ModelServerError, AnalysisFault.BAD_RESPONSE, "bad_response"),
 )
 
 
@@ -58,7 +57,5 @@ class AnalysisError(HomeAssistantError):
 def from_server_error(error: ModelServerError, **placeholders: str) -> AnalysisError:
     """Return the fault that a model server's error is; `detail` is what the server said."""
     detail = str(error).rstrip(". ")  # it stands in the middle of a sentence
-    for kind, fault, key in _SERVER_FAULTS:
-        if isinstance(error, kind):
-            return AnalysisError(fault, key, detail=detail, **placeholders)
-    return AnalysisError(AnalysisFault.BAD_RESPONSE, detail=detail, **placeholders)
+    fault, key = next((fault, key) for kind, fault, key in _SERVER_FAULTS if isinstance(error, kind))
+    return AnalysisError(fault, key, detail=detail, **placeholders)

@@ -61,6 +61,7 @@ def test_thoughts_beside_the_words() -> None:
     answer = AnswerText()
     answer.add("", "Hm.")
     assert answer.begun
+    answer.add(" ", "")
     with pytest.raises(EmptyAnswerError, match="thought, but answered nothing"):
         answer.result()
     answer.add("A door.", "")

@@ -7,7 +7,7 @@ from .models import KeepAlive
 
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 _PART: Final = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
-_DURATION: Final = re.compile(rf"([+-]?)((?:{_PART})+)", re.ASCII)
+_DURATION: Final = re.compile(rf"[+-]?(?:{_PART})+", re.ASCII)
 _SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 # Ollama counts in nanoseconds of 64 bits; more overflows and unloads the model at once.
 _LONGEST: Final = 2**63 / 1e9
@@ -28,9 +28,8 @@ def parse_keep_alive(value: float | str) -> KeepAlive:
     text = str(value).strip()
     if _NUMBER.fullmatch(text):
         seconds = float(text)
-    elif parts := _DURATION.fullmatch(text):
-        seconds = sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, parts[2], re.ASCII))
-        seconds = -seconds if parts[1] == "-" else seconds
+    elif _DURATION.fullmatch(text):
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, text, re.ASCII))
     else:
         raise InvalidKeepAliveError("a keep-alive is a number of seconds, or a duration such as 5m or 1h30m")
     if abs(seconds) >= _LONGEST:
