@@ -15,6 +15,8 @@ ADDRESSES = {
     "gpu/ollama": "http://gpu:11434/ollama",
     "gpu:8080": "http://gpu:8080",
     "gpu:80": "http://gpu",
+    "gpu:1": "http://gpu:1",
+    "gpu:65535": "http://gpu:65535",
     "gpu:8080/ollama//": "http://gpu:8080/ollama",
     "gpu/a%20b": "http://gpu:11434/a%20b",
     "::1": "http://[::1]:11434",
@@ -24,6 +26,7 @@ ADDRESSES = {
     "[::1]:8080": "http://[::1]:8080",
     "[::1]:8080/ollama": "http://[::1]:8080/ollama",
     "fe80::1%eth0": "http://[fe80::1%eth0]:11434",
+    "http://[fe80::1%25eth0]:8080": "http://[fe80::1%eth0]:8080",
     "http://gpu": "http://gpu",
     "http://gpu:11434": "http://gpu:11434",
     "https://gpu": "https://gpu",
@@ -48,6 +51,8 @@ def test_the_same_server_has_one_address() -> None:
     """However it is written, requests to a server stand in one queue."""
     written = ["gpu", "GPU/", "gpu:11434", "http://gpu:11434", "http://me:secret@gpu:11434/", "http://gpu:11434/v1/"]
     assert len({parse_address(host, 11434).url for host in written}) == 1
+    assert parse_address("gpu:80", 11434).url == parse_address("http://gpu", 11434).url
+    assert parse_address("https://gpu:443", 11434).url == parse_address("https://gpu", 11434).url
 
 
 CREDENTIALS = {
@@ -93,6 +98,10 @@ NONSENSE = [
     "gpu?x=1",
     "gpu#x",
     "gpu\\ollama",
+    "gpu/ollama?x=1",
+    "gpu/ollama#x",
+    "gpu/my models",
+    "gpu/ollama\\x",
     "-gpu",
     "gpu..lan",
     "gpu,box",

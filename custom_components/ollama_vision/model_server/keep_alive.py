@@ -23,8 +23,6 @@ def parse_keep_alive(value: float | str) -> KeepAlive:
     Seconds become numbers (Ollama rejects "-1" and "30" as strings; whole ones become int), durations with units
     ("5m", "1h30m") stay strings, and every way to write zero becomes 0. Negative means for ever.
     """
-    if isinstance(value, bool):
-        raise InvalidKeepAliveError("a keep-alive is no yes or no")
     text = str(value).strip()
     if _NUMBER.fullmatch(text):
         seconds = float(text)
