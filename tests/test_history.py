@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any
 
+from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 import pytest
@@ -103,6 +104,25 @@ async def test_ids_sort_as_they_were_made_even_when_the_clock_stands_still(hass:
     assert [day.toordinal() for day in await restarted.async_days()] == [
         dt_util.as_local(datetime.fromtimestamp(before, UTC)).toordinal()
     ]
+
+
+async def test_a_clock_that_is_put_back_makes_nothing_pass_for_the_latest(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory
+) -> None:
+    limits = HistoryLimits(results=2)
+    history = await a_history(hass, limits)
+    freezer.move_to(NOW + DAY)
+    early = await add(history, age=-DAY, result_id=history.new_result_id(), final_description="tomorrow")
+    freezer.move_to(NOW)
+    late = await add(history, result_id=history.new_result_id(), final_description="today")
+    assert late.result_id < early.result_id
+    assert history.latest["front_door"].final_description == "today"
+
+    history = await a_history(hass, limits)
+    assert history.latest["front_door"].final_description == "today"
+    freezer.tick()
+    await add(history, age=-timedelta(seconds=1), result_id=history.new_result_id(), final_description="later")
+    assert await texts(history) == ["later", "today"]
 
 
 async def test_a_name_longer_than_a_file_may_be_called(hass: HomeAssistant, folder: Path) -> None:

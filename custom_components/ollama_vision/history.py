@@ -25,7 +25,7 @@ from .const import (
     DOMAIN,
 )
 from .result import AnalysisResult
-from .result_files import ResultFiles, StoredResult, folder_name, read_result
+from .result_files import AHEAD_SECONDS, ResultFiles, StoredResult, by_age, folder_name, read_result
 
 # Home Assistant writes its entity registry ten seconds after a change. A name is remembered as forgotten for longer,
 # so that a crash between the two does not bring its entities back.
@@ -75,8 +75,13 @@ class History:
         return folder_name(slug) in self._forgotten
 
     def new_result_id(self) -> str:
-        """Return an id that sorts after all those before, also after one of the same millisecond."""
-        self._last_id_time = max(int(time.time() * 1000), self._last_id_time + 1)
+        """Return an id that sorts after all those before, also after one of the same millisecond.
+
+        After those of a clock that has been put back since, only `by_age` sorts it.
+        """
+        now = int(time.time() * 1000)
+        is_ahead = 0 <= self._last_id_time - now < AHEAD_SECONDS * 1000
+        self._last_id_time = self._last_id_time + 1 if is_ahead else now
         return ulid_at_time((self._last_id_time + 0.5) / 1000)
 
     async def async_load(self) -> None:
@@ -146,7 +151,7 @@ class History:
         results: list[StoredResult] = []
         pictures: list[StoredResult] = []
         picture_bytes = 0
-        for rank, result_id in enumerate(sorted(self._stored, reverse=True)):
+        for rank, result_id in enumerate(sorted(self._stored, key=by_age(now.timestamp()), reverse=True)):
             stored = self._stored[result_id]
             picture_bytes += stored.picture_bytes
             if result_id in latest:
