@@ -53,11 +53,9 @@ def parse_address(host: str, port: int) -> ServerAddress:
     elif is_url:
         port = _DEFAULT_PORTS[scheme]
     _check_port(port)
-    base = f"{scheme}://{_checked_host(name)}"
-    if port != _DEFAULT_PORTS[scheme]:
-        base += f":{port}"
+    url = URL(f"{scheme}://{_checked_host(name)}:{port}{_base_path(path)}")
     username, _, password = userinfo.partition(":")
-    return ServerAddress(URL(base + _base_path(path)), unquote(username) or None, unquote(password) or None)
+    return ServerAddress(url, unquote(username) or None, unquote(password) or None)
 
 
 def _split_port(place: str) -> tuple[str, int | None]:
