@@ -106,7 +106,7 @@ async def test_when_to_come_back(session: ClientSession) -> None:
         return err.value.retry_after
 
     soon = datetime.now(UTC) + timedelta(seconds=20)
-    assert await retry_after("7") == 7
+    assert await retry_after(" 7 ") == 7
     assert await retry_after("1.5") == 1.5
     assert await retry_after(format_datetime(soon, usegmt=True)) == pytest.approx(20, abs=2)
     assert await retry_after(format_datetime(soon.replace(tzinfo=None))) == pytest.approx(20, abs=2)
@@ -118,7 +118,7 @@ async def test_when_to_come_back(session: ClientSession) -> None:
 async def test_web_pages(session: ClientSession) -> None:
     """A login page with status 200 is named as one, whatever its type says."""
     words = "The server answered with a web page, perhaps a login page in front of it."
-    page = b"<!DOCTYPE html>\n<html><form action=login></form></html>"
+    page = b"\n <!DOCTYPE html>\n<html><form action=login></form></html>"
     for content_type in ("text/html; charset=utf-8", "application/json", "text/plain"):
         script = [head(content_type=content_type), page]
         assert await failure(session, script) == (BadResponseError, words)

@@ -87,7 +87,7 @@ def refusal(
     status: int, body: bytes, *, retry_after: str | None = None, location: str | None = None
 ) -> ModelServerError:
     """Return the error that a status other than 200 is."""
-    words = _words_of(body) or ""
+    words = "" if _is_web_page(body) else _words(body.decode(errors="replace"))
     if status in _BUSY_STATUS or _BUSY.search(words):
         return ModelServerBusyError(words or f"The server is busy ({status}).", _seconds(retry_after))
     if named := _named(words):
@@ -111,14 +111,8 @@ def _is_web_page(raw: bytes) -> bool:
     return raw.lstrip()[:1] == b"<"
 
 
-def _words_of(body: bytes) -> str | None:
-    if _is_web_page(body):
-        return None
-    return _words(body.decode(errors="replace"))
-
-
-def _words(value: object) -> str | None:
-    """Return the innermost message of an error: objects, lists and strings that hold JSON are opened."""
+def _words(value: object) -> str:
+    """Return the innermost message of an error, or "": objects, lists and strings that hold JSON are opened."""
     for _ in range(_DEEPEST):
         match value:
             case {"loc": list(place), "msg": str(message)}:  # vLLM and others that check requests with pydantic
@@ -130,10 +124,10 @@ def _words(value: object) -> str | None:
             case str(text) if (inner := _json_object(text)) is not None:
                 value = inner
             case str(text):
-                return visible(text)[:_LONGEST_MESSAGE] or None
+                return visible(text)[:_LONGEST_MESSAGE]
             case _:
-                return None
-    return None
+                return ""
+    return ""
 
 
 def _json_object(text: str) -> dict[str, Any] | None:
@@ -148,7 +142,7 @@ def _seconds(retry_after: str | None) -> float | None:
     """Return the seconds of a Retry-After header, which holds them or a date (RFC 9110, 10.2.3)."""
     if retry_after is None:
         return None
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", retry_after.strip(), re.ASCII):
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", retry_after, re.ASCII):
         return float(retry_after)
     try:
         moment = parsedate_to_datetime(retry_after)
