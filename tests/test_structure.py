@@ -194,17 +194,26 @@ def test_each_task_of_the_contract_has_a_prompt_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "answer"),
+    ("task", "answer", "lacking"),
     [
-        ("ocr", '{"text": "EXIT"}'),
-        ("license_plate", '{"plates": [{"plate": "AB 12345", "vehicle": "van"}]}'),
-        ("count", '{"people": 1, "animals": 0, "vehicles": 2}'),
-        ("objects", '{"objects": [{"name": "parcel", "count": 1}]}'),
+        ("ocr", '{"text": "EXIT"}', []),
+        (
+            "license_plate",
+            '{"plates": [{"plate": "AB 12345", "vehicle": "van"}, {"plate": "CD 6"}]}',
+            ['{"plates": [{"vehicle": "van"}]}'],
+        ),
+        ("count", '{"people": 1, "animals": 0, "vehicles": 2}', ['{"people": 1, "animals": 0}']),
+        (
+            "objects",
+            '{"objects": [{"name": "parcel", "count": 1}]}',
+            ['{"objects": [{"name": "parcel"}]}', '{"objects": [{"count": 1}]}'],
+        ),
     ],
 )
-def test_the_structured_tasks_take_the_answers_they_ask_for(task: str, answer: str) -> None:
+def test_the_structured_tasks_take_the_answers_they_ask_for(task: str, answer: str, lacking: list[str]) -> None:
     wanted = TASKS[task].structure
     assert wanted is not None
     assert wanted.parse(answer)
-    with pytest.raises(StructureMismatchError):
-        wanted.parse('{"else": 1}')
+    for wrong in ('{"else": 1}', "{}", *lacking):
+        with pytest.raises(StructureMismatchError):
+            pytest.fail(f"{wrong} became {wanted.parse(wrong)}")

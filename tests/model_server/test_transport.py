@@ -91,6 +91,10 @@ async def test_broken_connections(session: ClientSession) -> None:
         ([chunked, chunk(TOKEN), END], broke_off),
         ([head(Content_Encoding="gzip"), TOKEN], broke_off),
         ([b"SSH-2.0-OpenSSH_9.2\r\n\r\n"], (BadResponseError, "The server does not speak HTTP.")),
+        (
+            [head(401, Content_Length="1000"), b"no"],
+            (ModelServerAuthenticationError, "The server refuses the key (401)."),
+        ),
     ]
     for number, (script, expected) in enumerate(breaks):
         assert (number, await failure(session, script)) == (number, expected)
@@ -109,7 +113,7 @@ async def test_silence(session: ClientSession) -> None:
     silences: list[tuple[Script, tuple[type[ModelServerError], str]]] = [
         ([Step.HANG], first),
         ([head(), Step.HANG], first),
-        ([head(), b": still here\n\n", Step.HANG], first),
+        ([head(), b": still here\r\n\r\n", Step.HANG], first),
         ([head(), b'{"message":{"content":""},"done":false}\n', Step.HANG], first),
         ([head(), TOKEN, Step.HANG], later),
         ([head(), TOKEN, TOKEN[:10], Step.HANG], later),
@@ -153,6 +157,13 @@ async def test_every_request_has_its_own_connection(session: ClientSession) -> N
     async with FaultyServer([VERSION]) as server:
         await version(session, server.url)
     assert server.requests[0].headers["Connection"] == "close"
+
+
+async def test_a_question_says_that_it_is_json(session: ClientSession) -> None:
+    """Servers that check what they get refuse it else."""
+    async with FaultyServer([head(), DONE]) as server:
+        await ask(session, server.url)
+    assert server.requests[0].headers["Content-Type"] == "application/json"
 
 
 async def test_a_refusal_while_the_picture_is_sent(session: ClientSession) -> None:
