@@ -19,6 +19,7 @@ from custom_components.ollama_vision.const import EVENT_ANALYSIS_FAILED, EVENT_I
 from .common import add_device, entry_data, picture, text_model
 from .servers.llama_server import LlamaServer
 from .servers.ollama_front import OllamaFront
+from .test_look import longest_edge
 
 ENTITY_ID = "ai_task.ollama_vision"
 COLOUR = {"colour": {"selector": {"text": {}}, "required": True}}
@@ -95,10 +96,11 @@ async def test_several_pictures_are_prepared_and_sent_with_one_question(
 
     await generate(hass, instructions="Compare them.", attachments=attached("red.jpg", "blue.png"))
 
-    (message,) = ollama_front.bodies()[-1]["messages"]
+    question = ollama_front.bodies()[-1]
+    (message,) = question["messages"]
     assert message["content"] == "Compare them."
     assert len(message["images"]) == 2
-    assert len(message["images"][0]) < len(picture("red", (1600, 1200)))
+    assert longest_edge(question) == 512
 
 
 async def test_without_a_picture_the_text_model_is_asked(

@@ -116,6 +116,25 @@ async def test_a_text_model_rewrites_the_description(
     assert ollama_front.bodies()[-1]["messages"][0]["content"] == response["text_prompt"]
 
 
+async def test_a_text_step_goes_before_the_questions_that_wait(
+    hass: HomeAssistant, ollama_front: OllamaFront, pictures: str
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url, **text_model(ollama_front.url)))
+    events = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
+    ollama_front.gate.clear()
+    for colour in COLOURS:
+        await analyze(hass, image_url=f"{pictures}/{colour}.jpg", use_text_model=True, wait=False)
+    await ollama_front.received(1)
+    ollama_front.gate.set()
+    async with asyncio.timeout(10):
+        while len(events) < len(COLOURS):
+            await asyncio.sleep(0.01)
+
+    asked = [body["model"] for body in ollama_front.bodies() if body["messages"]]
+    # The second question has its turn while the first one's text step comes to the line; the third has to wait.
+    assert asked == ["tiny-vision", "tiny-vision", "tiny-text", "tiny-text", "tiny-vision", "tiny-text"]
+
+
 async def test_a_device_without_a_text_model_says_so(
     hass: HomeAssistant, ollama_front: OllamaFront, pictures: str
 ) -> None:
@@ -219,11 +238,19 @@ async def test_the_same_question_is_answered_from_memory(
     first = await analyze(hass, image_url=url)
     second = await analyze(hass, image_url=url)
     third = await analyze(hass, image_url=url, cache=False)
+    other = await analyze(hass, image_url=f"{pictures}/blue.jpg")
 
-    assert [first["cached"], second["cached"], third["cached"]] == [False, True, False]
+    assert [first["cached"], second["cached"], third["cached"], other["cached"]] == [False, True, False, False]
+    assert other["description"] == "The picture is mostly blue."
     assert first["timestamp"] < second["timestamp"] < third["timestamp"]
     questions = [body for body in ollama_front.bodies() if body["messages"]]
-    assert len(questions) == 2
+    assert len(questions) == 3
+
+
+async def test_a_device_may_remember_no_answers(hass: HomeAssistant, ollama_front: OllamaFront, pictures: str) -> None:
+    await add_device(hass, entry_data(ollama_front.url), options={"cache_minutes": 0})
+    responses = [await analyze(hass, image_url=f"{pictures}/red.jpg") for _ in range(2)]
+    assert [response["cached"] for response in responses] == [False, False]
 
 
 async def test_without_waiting_the_event_tells(hass: HomeAssistant, ollama_front: OllamaFront, pictures: str) -> None:

@@ -1,5 +1,6 @@
 """Faults of a model server, as automations meet them: over real sockets, from the action to the failed event."""
 
+import asyncio
 from collections.abc import AsyncIterator
 import json
 from typing import Any
@@ -25,9 +26,10 @@ HEALTHY: dict[str, Script] = {
     "/api/ps": [answer(body=json.dumps({"models": [MODEL]}).encode())],
     "/api/show": [SHOW],
 }
-# A list that does not tell which model sees, and an answer in one piece.
+# A list that does not tell which model sees, and an answer in one piece, of which nobody knows how fast it was written.
 LISTING: Script = [answer(body=b'{"data": [{"id": "tiny-vision"}]}')]
-CHAT = answer(body=b'{"choices": [{"message": {"content": "A cat."}, "finish_reason": "stop"}]}')
+CHOICE = b'{"message": {"content": "A cat."}, "finish_reason": "stop"}'
+CHAT = answer(body=b'{"choices": [' + CHOICE + b'], "usage": {"completion_tokens": 3}}')
 STRUCTURE = {"people": {"selector": {"number": {}}, "required": True}}
 
 
@@ -94,6 +96,7 @@ async def test_each_fault_has_its_name_and_sentence(
     assert words in failed[0].data["message"]
     assert ".." not in failed[0].data["message"]
     assert str(raised.value) == failed[0].data["message"]
+    assert "{" not in str(raised.value)
     assert len([request for request in server.requests if request.path == "/api/chat"]) == 1
 
 
@@ -176,11 +179,27 @@ async def test_a_text_models_answer_that_was_cut_off_says_so(hass: HomeAssistant
     assert response["final_description"] == "Hello the"
 
 
+async def test_a_text_step_that_ends_with_its_device_is_no_result(hass: HomeAssistant, red: str) -> None:
+    failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
+    async with FaultyServer(said("A postman."), [Step.HANG], paths=HEALTHY) as server:
+        entry = await add_device(hass, entry_data(server.url) | text_model(server.url, model="tiny-vision"))
+        analysis = hass.async_create_task(analyze(hass, image_url=red, use_text_model=True))
+        async with asyncio.timeout(5):
+            while [request.path for request in server.requests].count("/api/chat") < 2:
+                await asyncio.sleep(0.01)
+        assert await hass.config_entries.async_unload(entry.entry_id)
+
+        with pytest.raises(HomeAssistantError, match="unloaded"):
+            await analysis
+    await hass.async_block_till_done()
+    assert [event.data["error"] for event in failed] == ["stopping"]
+
+
 async def test_a_structured_answer_that_was_cut_off_is_an_error(hass: HomeAssistant, red: str) -> None:
     failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
     async with FaultyServer(said('{"peop', "length"), paths=HEALTHY) as server:
         await add_device(hass, entry_data(server.url))
-        with pytest.raises(HomeAssistantError, match="cut off"):
+        with pytest.raises(HomeAssistantError, match="tiny-vision was cut off"):
             await analyze(hass, image_url=red, structure=STRUCTURE)
         await hass.async_block_till_done()
 
@@ -236,7 +255,7 @@ async def test_an_answer_that_never_fits_is_an_error(hass: HomeAssistant, red: s
     failed = async_capture_events(hass, EVENT_ANALYSIS_FAILED)
     async with FaultyServer(said('{"people": "many"}'), paths=HEALTHY) as server:
         await add_device(hass, entry_data(server.url))
-        with pytest.raises(HomeAssistantError, match="does not fit"):
+        with pytest.raises(HomeAssistantError, match=r"tiny-vision does not fit .* 'people'"):
             await analyze(hass, image_url=red, structure=STRUCTURE)
         await hass.async_block_till_done()
 
@@ -273,15 +292,16 @@ async def test_the_options_reach_the_model(hass: HomeAssistant, ollama_front: Ol
 async def test_a_cold_model_is_loaded_while_the_picture_is_on_its_way(
     hass: HomeAssistant, ollama_front: OllamaFront, red: str
 ) -> None:
+    """And a warm one is not, but another one is cold as before."""
     await add_device(hass, entry_data(ollama_front.url), options={"vision_num_ctx": 4096.0})
 
-    await analyze(hass, image_url=red)
-    await hass.async_block_till_done(wait_background_tasks=True)
-    await analyze(hass, image_url=red, cache=False)
-    await hass.async_block_till_done(wait_background_tasks=True)
+    for model in ("tiny-vision", "tiny-vision", "tiny-think"):
+        await analyze(hass, image_url=red, model=model, cache=False)
+        await hass.async_block_till_done(wait_background_tasks=True)
 
     loads = [body for body in ollama_front.bodies() if not body.get("messages")]
-    assert [(body["keep_alive"], body["options"]) for body in loads] == [(-1, {"num_ctx": 4096})]
+    assert [body["model"] for body in loads] == ["tiny-vision", "tiny-think"]
+    assert [(body["keep_alive"], body["options"]) for body in loads] == [(-1, {"num_ctx": 4096})] * 2
 
 
 async def test_a_model_that_does_not_stay_is_not_loaded_ahead(

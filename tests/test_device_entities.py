@@ -42,28 +42,34 @@ async def test_a_server_that_goes_and_comes_back_is_said_once_each(
         assert value(hass, "binary_sensor.ollama_vision_vision_server_reachable") == "on"
     caplog.clear()
 
-    await poll(hass)
-    await poll(hass)
-    assert value(hass, "binary_sensor.ollama_vision_vision_server_reachable") == "off"
-    assert value(hass, "select.ollama_vision_vision_model") == "tiny-vision"
-    assert len([record for record in caplog.records if "cannot be reached" in record.message]) == 1
+    for _ in range(2):
+        await poll(hass)
+        assert value(hass, "binary_sensor.ollama_vision_vision_server_reachable") == "off"
+        assert value(hass, "select.ollama_vision_vision_model") == "tiny-vision"
+        assert len([record for record in caplog.records if "cannot be reached" in record.message]) == 1
 
     async with OllamaFront(llama=llama_server.url, port=port):
-        await poll(hass)
-        assert value(hass, "binary_sensor.ollama_vision_vision_server_reachable") == "on"
-        await poll(hass)
-    assert len([record for record in caplog.records if "is back" in record.message]) == 1
+        for _ in range(2):
+            await poll(hass)
+            assert value(hass, "binary_sensor.ollama_vision_vision_server_reachable") == "on"
+            assert len([record for record in caplog.records if "is back" in record.message]) == 1
 
 
-async def test_a_failed_analysis_tells_at_once(
+async def test_an_analysis_tells_at_once_how_the_server_is(
     hass: HomeAssistant, llama_server: LlamaServer, socket_enabled: None
 ) -> None:
     async with OllamaFront(llama=llama_server.url) as front:
+        port = int(front.url.rpartition(":")[2])
         await add_device(hass, entry_data(front.url))
     with pytest.raises(HomeAssistantError):
         await analyze(hass, image_url=A_PICTURE)
     assert value(hass, "binary_sensor.ollama_vision_vision_server_reachable") == "off"
     assert value(hass, "sensor.ollama_vision_failures") == "1"
+
+    async with OllamaFront(llama=llama_server.url, port=port):
+        await analyze(hass, image_url=A_PICTURE)
+        assert value(hass, "binary_sensor.ollama_vision_vision_server_reachable") == "on"
+        assert value(hass, "sensor.ollama_vision_analyses") == "1"
 
 
 async def test_the_numbers_count(
@@ -106,12 +112,11 @@ async def test_choosing_a_model_takes_effect_at_once_and_is_kept(
         {"entity_id": "select.ollama_vision_vision_model", "option": "tiny-think:latest"},
         blocking=True,
     )
-    response = await analyze(hass, image_url=A_PICTURE)
 
-    assert response["model"] == "tiny-think:latest"
     assert value(hass, "select.ollama_vision_vision_model") == "tiny-think:latest"
     assert value(hass, "sensor.ollama_vision_vision_model_info") == "tiny-think:latest @ 127.0.0.1"
     assert entry.data["vision_model"] == "tiny-think:latest"
+    assert (await analyze(hass, image_url=A_PICTURE))["model"] == "tiny-think:latest"
 
 
 async def test_the_options_follow_the_server(hass: HomeAssistant, ollama_front: OllamaFront) -> None:

@@ -188,17 +188,20 @@ async def test_requests_that_wait_end_with_a_word(hass: HomeAssistant, ollama_fr
     ollama_front.gate.clear()
     for number in range(3):
         await analyze(hass, image_url=A_PICTURE, prompt=f"Question {number}", wait=False)
+    waited_for = hass.async_create_task(analyze(hass, image_url=A_PICTURE, prompt="Question 3"))
 
     if ending == "unload":
         assert await hass.config_entries.async_unload(entry.entry_id)
     else:
         await hass.async_stop(force=True)
     async with asyncio.timeout(5):
-        while len(failed) < 3:
+        while len(failed) < 4:
             await asyncio.sleep(0)
     ollama_front.gate.set()
 
-    assert [event.data["error"] for event in failed] == ["stopping"] * 3
+    with pytest.raises(HomeAssistantError, match="unloaded"):
+        await waited_for
+    assert [event.data["error"] for event in failed] == ["stopping"] * 4
     assert "unloaded" in failed[0].data["message"]
 
 

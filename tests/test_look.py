@@ -5,6 +5,7 @@ from base64 import b64decode
 import io
 from pathlib import Path
 import tracemalloc
+from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -39,6 +40,12 @@ class Camera:
     async def __aexit__(self, *error: object) -> None:
         """Close."""
         await self._server.close()
+
+
+def longest_edge(question: dict[str, Any]) -> int:
+    """Return the size in which the model got the first picture."""
+    with Image.open(io.BytesIO(b64decode(question["messages"][0]["images"][0]))) as seen:
+        return max(seen.size)
 
 
 async def test_requests_that_wait_keep_the_prepared_picture_alone(
@@ -77,5 +84,25 @@ async def test_the_next_device_sees_the_same_moment_in_its_own_size(
 
     assert response["description"] == "The picture is mostly red."
     (question,) = [body for body in ollama_front.bodies() if body["messages"]]
-    with Image.open(io.BytesIO(b64decode(question["messages"][0]["images"][0]))) as seen:
-        assert max(seen.size) == size
+    assert longest_edge(question) == size
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "edge"),
+    [
+        ("brief", {}, 1024),
+        ("ocr", {}, 1536),
+        ("ocr", {"picture_size": 512}, 1536),
+        ("ocr", {"picture_size": 1550}, 1550),
+    ],
+)
+async def test_small_things_are_seen_in_more_detail(
+    hass: HomeAssistant, ollama_front: OllamaFront, task: str, options: dict[str, int], edge: int
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url), options=options)
+
+    async with Camera() as url:
+        await analyze(hass, image_url=url, task=task)
+
+    (question,) = [body for body in ollama_front.bodies() if body["messages"]]
+    assert longest_edge(question) == edge

@@ -91,6 +91,16 @@ async def test_what_cannot_be_done_is_said_at_once(
     assert not ollama_front.bodies()
 
 
+async def test_another_integrations_device_is_none_of_ours(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    await add_device(hass, entry_data(ollama_front.url))
+    other = MockConfigEntry(domain="other")
+    other.add_to_hass(hass)
+    device = dr.async_get(hass).async_get_or_create(config_entry_id=other.entry_id, identifiers={("other", "lamp")})
+
+    with pytest.raises(ServiceValidationError, match=device.id):
+        await analyze(hass, image_url=A_PICTURE, device_id=device.id)
+
+
 async def test_without_a_device_it_says_how_to_get_one(hass: HomeAssistant) -> None:
     assert await async_setup_component(hass, DOMAIN, {})
     with pytest.raises(ServiceValidationError, match="Add one"):

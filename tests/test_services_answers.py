@@ -80,6 +80,30 @@ async def test_the_history_answers_newest_first_and_filters(hass: HomeAssistant,
     assert newest["device_id"] == device_of(hass, first)
 
 
+@pytest.mark.parametrize(
+    ("options", "pictures"),
+    [
+        ({}, [True, True]),
+        ({"history_days": 0}, [True]),
+        ({"history_results": 0}, [True]),
+        ({"history_megabytes": 0}, [True, False]),
+    ],
+)
+async def test_earlier_results_are_kept_as_the_options_say(
+    hass: HomeAssistant, ollama_front: OllamaFront, options: dict[str, int], pictures: list[bool]
+) -> None:
+    """The latest one of a name is kept in any case."""
+    entry = await add_device(hass, entry_data(ollama_front.url), options=options)
+    for prompt in ("A?", "B?"):
+        await analyze(hass, image_url=A_PICTURE, prompt=prompt)
+
+    results = (await ask(hass, "get_history"))["results"]
+
+    assert [result["prompt"] for result in results] == ["B?", "A?"][: len(pictures)]
+    files = [entry.runtime_data.history.picture_file(result["picture"].rpartition("/")[2]) for result in results]
+    assert [file is not None for file in files] == pictures
+
+
 async def test_a_user_sees_what_he_may_read(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
     await add_device(hass, entry_data(ollama_front.url))
     await analyze(hass, image_url=A_PICTURE, image_name="Door")

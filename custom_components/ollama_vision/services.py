@@ -64,14 +64,14 @@ def _without_empty(value: Any) -> Any:
     return {key: item for key, item in filled.items() if item not in (None, "", [], {})}
 
 
-_TEXTS = vol.All(cv.ensure_list, [vol.All(cv.string, vol.Length(min=1))], vol.Length(min=1))
+_TEXTS = vol.All(cv.ensure_list, [cv.string])
 
 ANALYZE_IMAGE_SCHEMA: Final = vol.All(
     _without_empty,
     cv.has_at_least_one_key(ATTR_IMAGE_URL, ATTR_IMAGE_ENTITY),
     vol.Schema(
         {
-            vol.Optional(ATTR_IMAGE_URL, default=list): vol.All(cv.ensure_list, [cv.string]),
+            vol.Optional(ATTR_IMAGE_URL, default=list): _TEXTS,
             vol.Optional(ATTR_IMAGE_ENTITY, default=list): vol.All(
                 cv.ensure_list, [cv.entity_domain(["camera", "image"])]
             ),
