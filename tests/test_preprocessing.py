@@ -5,8 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 import io
 import itertools
 from pathlib import Path
+import resource
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
@@ -243,6 +245,26 @@ def test_metadata_does_not_leave(image_format: str) -> None:
     prepared = prepare(saved(corners(1300, 700).quantize(16).convert("RGB"), image_format, **options))
     assert b"secret" not in prepared.data
     assert set(opened(prepared).info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+
+
+@pytest.mark.parametrize("room", [0, 20_000])
+def test_a_disk_without_room_costs_no_picture(room: int) -> None:
+    """The end of a file that gets no room is cut off by the system without an error."""
+    picture = saved(Image.effect_noise((1100, 100), 60), "BMP")
+    in_full = prepare(picture)
+    assert 20_000 < len(in_full.data) < 60_000
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
+    try:
+        cramped = prepare(picture)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert cramped == in_full
+
+
+def test_no_folder_for_files_costs_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    assert_corners(prepare(saved(corners(), "BMP")))
 
 
 def test_several_threads_at_once() -> None:

@@ -4,6 +4,7 @@ Pure and synchronous: call it in an executor, never on the event loop. It is saf
 none of Pillow's settings, which belong to the whole process.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 import io
 import re
@@ -25,6 +26,7 @@ from PIL import (
 MAX_PIXELS = 64_000_000
 MAX_UNTOUCHED_BYTES = 1024 * 1024
 JPEG_QUALITY = 85
+END_OF_JPEG = b"\xff\xd9"
 # Full-size copies in another mode are made of this many pixels at a time, which keeps the peak of memory low.
 BAND_PIXELS = 1_000_000
 
@@ -168,10 +170,17 @@ def _remade(image: ImageFile.ImageFile, longest_edge: int) -> PreparedImage:
 
 def _encode(image: Image.Image) -> bytes:
     # Into a real file Pillow encodes without holding the interpreter's lock, which else stops the event loop as well.
-    with TemporaryFile() as file:
+    with suppress(OSError), TemporaryFile() as file:
         image.save(file, "JPEG", quality=JPEG_QUALITY)
         file.seek(0)
-        return file.read()
+        content = file.read()
+        # A disk that gets full in the middle of a write keeps the beginning and says nothing.
+        if content.endswith(END_OF_JPEG):
+            return content
+    # There is no room for files: better slowly than not at all.
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
 
 
 def _fit(size: tuple[int, int], longest_edge: int) -> tuple[int, int]:
