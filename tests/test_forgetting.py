@@ -117,6 +117,20 @@ async def test_a_name_that_was_forgotten_starts_anew(hass: HomeAssistant, entry:
     assert state.attributes["prompt"] == "Anew?"
 
 
+async def test_a_disabled_sensor_that_was_forgotten_starts_anew(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    """It stays disabled: Home Assistant remembers that."""
+    registry = er.async_get(hass)
+    registry.async_update_entity(SENSOR, disabled_by=er.RegistryEntryDisabler.USER)
+    await hass.async_block_till_done()
+    await forget(hass, image_name="Front door")
+    assert registry.async_get(SENSOR) is None
+
+    response = await analyze(hass, image_url=A_PICTURE)
+
+    assert response["entity_id"] == SENSOR
+    assert registry.async_get(SENSOR) is not None
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_names_that_nobody_uses_are_forgotten_by_themselves(
     hass: HomeAssistant, entry: MockConfigEntry, freezer: FrozenDateTimeFactory, restarted: bool

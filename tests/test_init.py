@@ -87,6 +87,7 @@ async def test_what_was_seen_is_there_again_after_a_reload(
     entry = await add_device(hass, entry_data(ollama_front.url))
     await analyze(hass, image_url=A_PICTURE)
     before = hass.states.get("sensor.ollama_vision_front_door")
+    registry_changes = async_capture_events(hass, er.EVENT_ENTITY_REGISTRY_UPDATED)
 
     assert await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done()
@@ -95,6 +96,7 @@ async def test_what_was_seen_is_there_again_after_a_reload(
     assert before is not None
     assert after is not None
     assert (after.state, after.attributes) == (before.state, before.attributes)
+    assert not registry_changes
 
 
 async def test_what_was_seen_stays_while_the_server_is_off(hass: HomeAssistant, ollama_front: OllamaFront) -> None:

@@ -87,8 +87,6 @@ class NamedPictureEntity(Entity):
     def async_take(self, publication: Publication) -> None:
         """Show a new result at once, or as soon as the entity is there."""
         self.show(publication.result)
-        if self.registry_entry and self.registry_entry.disabled:
-            return  # Home Assistant has removed it, and loads the device again for one that is enabled
         if self.hass:
             self.async_write_ha_state()
         else:
@@ -104,13 +102,9 @@ class NamedPictureEntity(Entity):
     def add_to_platform_abort(self) -> None:
         super().add_to_platform_abort()
         self._set_shown()
-        self._set_gone()
 
     @override
     async def async_removed_from_registry(self) -> None:
-        self._set_gone()
-
-    def _set_gone(self) -> None:
         """Have the next result make a new entity; one that is only renamed is added again as it is."""
         if self.on_gone:
             self.on_gone()
@@ -143,7 +137,9 @@ def async_setup_named_entities(
     def hand_on(publication: Publication) -> None:
         # One listener for all: a house may have thousands of names.
         slug = publication.result.slug
-        if entity := present.get(slug):
+        entity = present.get(slug)
+        # Home Assistant has removed one that is disabled, and does not say when the user deletes it for good.
+        if entity and not (entity.registry_entry and entity.registry_entry.disabled):
             entity.async_take(publication)
             return
         entity = build(slug, publication.result.image_name)
