@@ -130,7 +130,7 @@ async def measure(name: str, asked: ModelServer, servers: Sequence[SlowServer], 
         picture = Picture(data=(ROOT / f"tests/pictures/{colour}.jpg").read_bytes(), mime_type="image/jpeg")
         question = Question(model=MODEL, prompt="What is on the picture?", pictures=(picture,))
         async with queue.ticket(name) as ticket, ticket.turn():
-            answer = await asked.ask(question, Silence())
+            answer = await asked.ask(question, Silence(first_token=300, next_token=60))
         if colour not in answer.text:
             raise RuntimeError(f"{name} said of a {colour} picture: {answer.text}")
 

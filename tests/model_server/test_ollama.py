@@ -114,7 +114,7 @@ async def test_thoughts_are_not_shown(session: ClientSession) -> None:
     script = [head(), *[json.dumps(line).encode() + b"\n" for line in lines]]
     async with FaultyServer(script) as server:
         answer = await ollama_client(session, server.url).ask(QUESTION, SILENCE)
-    assert answer.text == "A red door."
+    assert (answer.text, answer.model) == ("A red door.", "x")
 
 
 async def test_a_stream_without_a_last_message(session: ClientSession) -> None:

@@ -151,7 +151,7 @@ async def test_numbers_that_are_none(session: ClientSession) -> None:
     ):
         async with FaultyServer([head(), DONE[:-2] + b"," + measures + b"}\n"]) as server:
             answer = await ask(session, server.url)
-        assert (answer.text, answer.tokens_per_second) == ("door.", None)
+        assert (answer.text, answer.model, answer.tokens_per_second) == ("door.", "tiny-vision", None)
 
 
 async def test_errors_within_a_stream(session: ClientSession) -> None:

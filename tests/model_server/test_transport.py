@@ -29,7 +29,7 @@ from tests.servers.certificates import self_signed
 from tests.servers.faulty import END, FaultyServer, Script, Step, chunk, drip, head, refusing
 
 from .asking import DONE, SHORT, TOKEN, VERSION, ask, failure, ollama_client, openai_client, version
-from .calls import QUESTION
+from .calls import QUESTION, SILENCE
 
 
 async def test_nobody_there(session: ClientSession) -> None:
@@ -42,7 +42,7 @@ async def test_nobody_there(session: ClientSession) -> None:
             assert not isinstance(err.value, ModelServerTimeoutError)
 
 
-@pytest.mark.parametrize(("connect_seconds", "silence"), [(0.2, Silence()), (10.0, Silence(first_token=0.2))])
+@pytest.mark.parametrize(("connect_seconds", "silence"), [(0.2, SILENCE), (10.0, replace(SILENCE, first_token=0.2))])
 async def test_no_answer_to_a_connection(
     session: ClientSession, monkeypatch: pytest.MonkeyPatch, connect_seconds: float, silence: Silence
 ) -> None:
@@ -148,7 +148,7 @@ async def test_a_server_that_does_not_hang_up(session: ClientSession) -> None:
     """An answer that is complete does not wait for the connection to end."""
     async with FaultyServer([head(), TOKEN, DONE, Step.HANG]) as server:
         started = monotonic()
-        assert (await ask(session, server.url, Silence())).text == "A door."
+        assert (await ask(session, server.url, SILENCE)).text == "A door."
     assert monotonic() - started < 2
 
 
@@ -174,7 +174,7 @@ async def test_a_refusal_while_the_picture_is_sent(session: ClientSession) -> No
     async with FaultyServer(script, reads_body=False) as server:
         client = ollama_client(session, server.url)
         with pytest.raises(ModelServerAuthenticationError, match="no token"):
-            await client.ask(large, Silence())
+            await client.ask(large, SILENCE)
     assert server.requests[0].body == b""
 
 

@@ -22,8 +22,8 @@ class Api(StrEnum):
 class Silence:
     """How long a server may say nothing, in seconds."""
 
-    first_token: float = 300.0
-    next_token: float = 60.0
+    first_token: float
+    next_token: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
