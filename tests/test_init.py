@@ -14,6 +14,7 @@ from custom_components.ollama_vision.const import DOMAIN, EVENT_ANALYSIS_FAILED
 
 from .common import add_device, analyze, entry_data, text_model
 from .flows import submit
+from .results import add
 from .servers.faulty import FaultyServer, Step
 from .servers.llama_server import LlamaServer
 from .servers.ollama_front import OllamaFront
@@ -97,6 +98,19 @@ async def test_what_was_seen_is_there_again_after_a_reload(
     assert after is not None
     assert (after.state, after.attributes) == (before.state, before.attributes)
     assert not registry_changes
+
+
+async def test_what_was_seen_just_before_a_crash_is_shown(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    """Results are stored at once, and the registry's entries some seconds later."""
+    entry = await add_device(hass, entry_data(ollama_front.url))
+    result = await add(entry.runtime_data.history, integration_id=entry.entry_id)
+
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+
+    state = hass.states.get("sensor.ollama_vision_front_door")
+    assert state is not None
+    assert state.state == result.final_description
 
 
 async def test_what_was_seen_stays_while_the_server_is_off(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
