@@ -15,6 +15,7 @@ from typing import Any
 from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
+from homeassistant.util.ulid import ulid_at_time
 import pytest
 
 from custom_components.ollama_vision.history import FORGETTING, History, HistoryLimits
@@ -106,23 +107,35 @@ async def test_ids_sort_as_they_were_made_even_when_the_clock_stands_still(hass:
     ]
 
 
-async def test_a_clock_that_is_put_back_makes_nothing_pass_for_the_latest(
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_the_latest_stays_the_latest_when_the_clock_is_put_back(
+    hass: HomeAssistant, freezer: FrozenDateTimeFactory, restarted: bool
+) -> None:
+    history = await a_history(hass)
+    hour = timedelta(hours=1)
+    freezer.move_to(NOW + hour)
+    await add(history, age=-hour, result_id=history.new_result_id(), final_description="too early")
+    freezer.move_to(NOW)
+    if restarted:
+        history = await a_history(hass)
+    await add(history, result_id=history.new_result_id(), final_description="in time")
+
+    history = await a_history(hass)
+    assert history.latest["front_door"].final_description == "in time"
+    assert await texts(history) == ["in time", "too early"]
+    assert await texts(history, since=NOW, until=NOW + hour) == ["in time"]
+
+
+async def test_a_clock_that_was_far_ahead_is_not_kept_up_with(
     hass: HomeAssistant, freezer: FrozenDateTimeFactory
 ) -> None:
-    limits = HistoryLimits(results=2)
-    history = await a_history(hass, limits)
-    freezer.move_to(NOW + DAY)
-    early = await add(history, age=-DAY, result_id=history.new_result_id(), final_description="tomorrow")
+    history = await a_history(hass)
+    await add(history, age=-2 * DAY)
     freezer.move_to(NOW)
-    late = await add(history, result_id=history.new_result_id(), final_description="today")
-    assert late.result_id < early.result_id
-    assert history.latest["front_door"].final_description == "today"
-
-    history = await a_history(hass, limits)
-    assert history.latest["front_door"].final_description == "today"
-    freezer.tick()
-    await add(history, age=-timedelta(seconds=1), result_id=history.new_result_id(), final_description="later")
-    assert await texts(history) == ["later", "today"]
+    history = await a_history(hass)
+    ids = [history.new_result_id() for _ in range(3)]
+    assert ids == sorted(ids)
+    assert ids[-1] < ulid_at_time(NOW.timestamp() + 1)
 
 
 async def test_a_name_longer_than_a_file_may_be_called(hass: HomeAssistant, folder: Path) -> None:

@@ -25,13 +25,15 @@ from .const import (
     DOMAIN,
 )
 from .result import AnalysisResult
-from .result_files import AHEAD_SECONDS, ResultFiles, StoredResult, by_age, folder_name, read_result
+from .result_files import ResultFiles, StoredResult, folder_name, read_result
 
 # Home Assistant writes its entity registry ten seconds after a change. A name is remembered as forgotten for longer,
 # so that a crash between the two does not bring its entities back.
 FORGETTING: Final = timedelta(hours=1)
-# How far the time in a result's id can be from its timestamp.
+# How far the time in a result's id can be from its timestamp: before it by rounding, and after it where the clock was
+# put back. A clock that was further ahead than that is not kept up with.
 ID_PRECISION: Final = timedelta(seconds=1)
+LONGEST_AHEAD: Final = timedelta(days=1)
 
 _LOCKS: HassKey[defaultdict[str, asyncio.Lock]] = HassKey(f"{DOMAIN}_history_locks")
 
@@ -77,10 +79,10 @@ class History:
     def new_result_id(self) -> str:
         """Return an id that sorts after all those before, also after one of the same millisecond.
 
-        After those of a clock that has been put back since, only `by_age` sorts it.
+        It does, too, after those of a clock that has been put back since.
         """
         now = int(time.time() * 1000)
-        is_ahead = 0 <= self._last_id_time - now < AHEAD_SECONDS * 1000
+        is_ahead = timedelta() <= timedelta(milliseconds=self._last_id_time - now) < LONGEST_AHEAD
         self._last_id_time = self._last_id_time + 1 if is_ahead else now
         return ulid_at_time((self._last_id_time + 0.5) / 1000)
 
@@ -90,6 +92,8 @@ class History:
             loaded = await self._hass.async_add_executor_job(self._files.load)
         self._stored, self._latest = loaded.stored, loaded.latest
         self._forgotten = dict.fromkeys(loaded.forgotten, dt_util.utcnow())
+        if self._stored:
+            self._last_id_time = round(self._stored[max(self._stored)].time.timestamp() * 1000)
 
     async def async_add(self, result: AnalysisResult, picture: bytes | None, mime_type: str | None) -> None:
         """Store a result with its prepared picture, a JPEG or PNG, as the latest of its name."""
@@ -151,7 +155,7 @@ class History:
         results: list[StoredResult] = []
         pictures: list[StoredResult] = []
         picture_bytes = 0
-        for rank, result_id in enumerate(sorted(self._stored, key=by_age(now.timestamp()), reverse=True)):
+        for rank, result_id in enumerate(sorted(self._stored, reverse=True)):
             stored = self._stored[result_id]
             picture_bytes += stored.picture_bytes
             if result_id in latest:
@@ -185,7 +189,7 @@ class History:
             return (
                 (not slug or stored.slug == slug)
                 and (not since or stored.time > since - ID_PRECISION)
-                and (not until or stored.time < until + ID_PRECISION)
+                and (not until or stored.time < until + LONGEST_AHEAD)
             )
 
         def find(listed: list[StoredResult]) -> list[AnalysisResult]:

@@ -1,6 +1,6 @@
 """A device's results as files: each its own, so that nothing big is rewritten and damage costs one result."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -10,13 +10,12 @@ import os
 from pathlib import Path
 import re
 import shutil
-import time
 from types import UnionType
 from typing import Any, Final
 
 from homeassistant.helpers.json import json_bytes
 from homeassistant.util.json import json_loads_object
-from homeassistant.util.ulid import ulid_at_time, ulid_to_bytes
+from homeassistant.util.ulid import ulid_to_bytes
 
 from .result import AnalysisResult
 
@@ -28,8 +27,6 @@ _MIME_TYPES: Final = {suffix: mime_type for mime_type, suffix in _SUFFIXES.items
 # A ULID of this millennium: it sorts by time, and no other file has such a name.
 _RESULT_ID: Final = re.compile(r"0[0-9A-HJKMNP-TV-Z]{25}")
 _ID_LENGTH: Final = 26
-# How far an id can be ahead of the clock, because many results came at once; further is a clock that was put back.
-AHEAD_SECONDS: Final = 60
 # The forms of `folder_name`; a slug has neither "-" nor ".", so that they and the suffixes below never meet.
 _FOLDER: Final = re.compile(r"[a-z0-9_]+(?:-[0-9a-f]{12})?")
 _LONGEST_SLUG: Final = 80
@@ -179,16 +176,6 @@ def folder_name(slug: str) -> str:
     return f"{slug[:_LONGEST_SLUG]}-{sha256(slug.encode()).hexdigest()[:12]}"
 
 
-def by_age(now: float) -> Callable[[str], tuple[bool, str]]:
-    """Return the key that sorts results' ids by age, the oldest first, as of a POSIX timestamp.
-
-    Those from later on were made while the clock was wrong. They count as the oldest, or else they would pass for the
-    newest until their time has come.
-    """
-    latest = ulid_at_time(now + AHEAD_SECONDS)
-    return lambda result_id: (result_id < latest, result_id)
-
-
 def read_result(stored: StoredResult) -> AnalysisResult | None:
     """Return a stored result, or None where it is gone or damaged; damage is logged once."""
     if stored.damaged:
@@ -266,8 +253,7 @@ def _listed(folder: Path) -> list[StoredResult]:
             stored.mime_type, stored.picture_bytes = _MIME_TYPES[picture.name[_ID_LENGTH:]], size
     for orphan in pictures.values():
         _unlink(Path(orphan.path))
-    age = by_age(time.time())
-    return sorted(results, key=lambda stored: age(stored.result_id))
+    return sorted(results, key=lambda stored: stored.result_id)
 
 
 def _replace(path: Path, content: bytes) -> OSError | None:
