@@ -28,7 +28,7 @@ def test_each_role_has_its_own_settings() -> None:
 @pytest.mark.parametrize("left_out", [{}, {"text_host": ""}, {"text_host": None}])
 def test_a_text_host_that_is_left_out_is_the_vision_host(left_out: dict[str, Any]) -> None:
     settings = ServerSettings.from_entry_data({"vision_host": "192.0.2.7"} | left_out, Role.TEXT)
-    assert (settings.host, settings.port, settings.api) == ("192.0.2.7", 11434, None)
+    assert settings == ServerSettings(host="192.0.2.7", port=11434, api=None, api_key=None, verify_ssl=True)
 
 
 def test_roles() -> None:
