@@ -325,3 +325,16 @@ async def test_a_model_that_is_slow_says_nothing_about_its_server(hass: HomeAssi
     reachable = hass.states.get("binary_sensor.ollama_vision_vision_server_reachable")
     assert reachable is not None
     assert reachable.state == "on"
+
+
+async def test_the_speed_is_told_in_words(
+    hass: HomeAssistant, red: str, entity_registry_enabled_by_default: None
+) -> None:
+    """Servers count tokens, of which this answer has two, and two a second."""
+    async with FaultyServer(said("A cat on the mat."), paths=HEALTHY) as server:
+        await add_device(hass, entry_data(server.url))
+        await analyze(hass, image_url=red)
+
+    speed = hass.states.get("sensor.ollama_vision_words_a_second")
+    assert speed is not None
+    assert float(speed.state) == 5.0

@@ -1,5 +1,6 @@
 """The device's own entities: health, models, numbers."""
 
+from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
@@ -7,6 +8,7 @@ from homeassistant.util import dt as dt_util
 import pytest
 from pytest_homeassistant_custom_component.common import async_fire_time_changed
 
+from custom_components.ollama_vision.const import Role
 from custom_components.ollama_vision.coordinator import POLL_INTERVAL
 
 from .common import add_device, analyze, entry_data, text_model
@@ -82,8 +84,63 @@ async def test_the_numbers_count(
     assert value(hass, "sensor.ollama_vision_analyses") == "2"
     assert value(hass, "sensor.ollama_vision_failures") == "0"
     assert value(hass, "sensor.ollama_vision_requests_waiting") == "0"
-    for sensor in ("last_processing_time", "last_waiting_time", "words_a_second"):
-        assert float(value(hass, f"sensor.ollama_vision_{sensor}")) >= 0
+    for sensor in ("last_processing_time", "last_waiting_time"):
+        assert 0 <= float(value(hass, f"sensor.ollama_vision_{sensor}")) < 10
+
+
+async def test_the_requests_that_wait_are_counted_as_they_come(
+    hass: HomeAssistant, ollama_front: OllamaFront, entity_registry_enabled_by_default: None
+) -> None:
+    await add_device(hass, entry_data(ollama_front.url))
+    ollama_front.gate.clear()
+    for number in range(3):
+        await analyze(hass, image_url=A_PICTURE, prompt=f"Question {number}", wait=False)
+    await ollama_front.received(1)
+    assert value(hass, "sensor.ollama_vision_requests_waiting") == "2"
+
+    ollama_front.gate.set()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert value(hass, "sensor.ollama_vision_requests_waiting") == "0"
+
+
+async def test_the_devices_page_shows_what_matters_first(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    """What it does stands before its settings and its numbers, of which three are for the curious."""
+    entry = await add_device(hass, entry_data(ollama_front.url, **text_model(ollama_front.url)))
+    entities = er.async_entries_for_config_entry(er.async_get(hass), entry.entry_id)
+
+    def named(category: EntityCategory | None) -> set[str]:
+        return {
+            entity.entity_id.replace("ollama_vision_", "") for entity in entities if entity.entity_category is category
+        }
+
+    assert named(None) == {"event.analysis"}
+    assert named(EntityCategory.CONFIG) == {
+        *(f"button.{verb}_{role}_model" for verb in ("load", "unload") for role in Role),
+        *(f"select.{role}_model" for role in Role),
+    }
+    numbers = {
+        "sensor.analyses": ("total_increasing", None, "analyses", True),
+        "sensor.failures": ("total_increasing", None, "failures", True),
+        "sensor.requests_waiting": ("measurement", None, "requests", False),
+        "sensor.last_processing_time": ("measurement", "duration", "s", True),
+        "sensor.last_waiting_time": ("measurement", "duration", "s", False),
+        "sensor.words_a_second": ("measurement", None, "words/s", False),
+    }
+    assert named(EntityCategory.DIAGNOSTIC) == {
+        *(f"binary_sensor.{role}_server_reachable" for role in Role),
+        *(f"sensor.{role}_model_info" for role in Role),
+        *numbers,
+    }
+    assert {
+        entity.entity_id.replace("ollama_vision_", ""): (
+            entity.capabilities["state_class"],
+            entity.original_device_class,
+            entity.unit_of_measurement,
+            entity.disabled_by is None,
+        )
+        for entity in entities
+        if entity.capabilities and "state_class" in entity.capabilities
+    } == numbers
 
 
 async def test_the_info_sensors_name_model_and_host(hass: HomeAssistant, ollama_front: OllamaFront) -> None:

@@ -1,6 +1,7 @@
 """The image entities: the picture that was last looked at under each name."""
 
 from datetime import timedelta
+from shutil import rmtree
 
 from homeassistant.components import image
 from homeassistant.core import HomeAssistant
@@ -15,7 +16,7 @@ from pytest_homeassistant_custom_component.common import (
 )
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.ollama_vision.const import EVENT_IMAGE_ANALYZED
+from custom_components.ollama_vision.const import DOMAIN, EVENT_IMAGE_ANALYZED
 
 from .common import add_device, analyze, data_url, entry_data, picture
 from .servers.ollama_front import OllamaFront
@@ -110,6 +111,23 @@ async def test_the_picture_is_there_again_after_a_reload(
     assert after.state == before.state
     shown = await image.async_get_image(hass, ENTITY_ID)
     assert (shown.content, shown.content_type) == (BLUE, "image/png")
+
+
+async def test_a_name_of_which_nothing_is_stored_any_more_is_unknown(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
+    """As after a backup was brought back in part."""
+    await analyze(hass, image_url=data_url(RED))
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    rmtree(hass.config.path(".storage", DOMAIN))
+
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+
+    for entity_id in (ENTITY_ID, "sensor.ollama_vision_front_door"):
+        state = hass.states.get(entity_id)
+        assert state is not None
+        assert (state.state, state.name) == ("unknown", "Ollama Vision Front door")
 
 
 async def test_without_a_stored_picture_there_is_none(hass: HomeAssistant, entry: MockConfigEntry) -> None:
