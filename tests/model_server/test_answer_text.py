@@ -59,9 +59,9 @@ def test_nothing_to_see() -> None:
 def test_thoughts_beside_the_words() -> None:
     """Thoughts that come in a field of their own are never words."""
     answer = AnswerText()
-    answer.add("", "Hm.")
-    assert answer.begun
-    answer.add(" ", "")
+    assert answer.add("", "Hm.")
+    assert answer.add(" ", "")
+    assert not answer.add("", "")
     with pytest.raises(EmptyAnswerError, match="thought, but answered nothing"):
         answer.result()
     answer.add("A door.", "")

@@ -9,6 +9,7 @@ from math import inf
 from aiohttp import ClientSession
 import pytest
 
+from custom_components.ollama_vision.model_server import ollama
 from custom_components.ollama_vision.model_server.errors import (
     BadResponseError,
     IncompleteAnswerError,
@@ -19,7 +20,7 @@ from custom_components.ollama_vision.model_server.errors import (
 )
 from custom_components.ollama_vision.model_server.keep_alive import parse_keep_alive
 from custom_components.ollama_vision.model_server.models import Api, Model, PullProgress, Question, Silence
-from tests.servers.faulty import FaultyRequest, FaultyServer, head
+from tests.servers.faulty import FaultyRequest, FaultyServer, drip, head
 from tests.servers.ollama_front import OllamaFront
 
 from .asking import ollama_client
@@ -255,6 +256,13 @@ async def test_pull(session: ClientSession, ollama_front: OllamaFront) -> None:
     assert "tiny-pull:latest" in [model.name for model in await server.models()]
     with pytest.raises(ModelNotFoundError, match="file does not exist"):
         await anext(step async for step in server.pull("nope") if step.fraction)
+
+
+async def test_a_long_pull_is_no_silence(session: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ollama, "_WORK_SECONDS", 0.3)
+    step = b'{"status":"pulling a"}\n'
+    async with FaultyServer([head(), *drip(step * 5, 0.1, len(step)), b'{"status":"success"}\n']) as server:
+        assert len([one async for one in ollama_client(session, server.url).pull("x")]) == 6
 
 
 async def test_pull_of_layers(session: ClientSession) -> None:

@@ -20,7 +20,7 @@ from custom_components.ollama_vision.model_server.errors import (
     ModelServerTimeoutError,
 )
 from custom_components.ollama_vision.model_server.models import Answer, Api, Model, Question, Silence
-from tests.servers.faulty import FaultyRequest, FaultyServer, Script, Step, head
+from tests.servers.faulty import FaultyRequest, FaultyServer, Script, Step, drip, head
 from tests.servers.llama_server import LlamaServer
 
 from .asking import openai_client
@@ -284,6 +284,8 @@ async def test_the_first_token(session: ClientSession) -> None:
     for first in (event("A"), event(None, reasoning_content="Hm")):
         with pytest.raises(ModelServerTimeoutError, match=r"silent for 0\.2 s"):
             await asked(session, [STREAM + first, Step.HANG], silence)
+        with pytest.raises(ModelServerTimeoutError, match=r"silent for 0\.2 s"):
+            await asked(session, [STREAM + first, *drip(event("") * 20, 0.05, len(event("")))], silence)
 
 
 async def test_an_answer_without_an_end(session: ClientSession) -> None:

@@ -31,6 +31,8 @@ from tests.servers.faulty import END, FaultyServer, Script, Step, chunk, drip, h
 from .asking import DONE, SHORT, TOKEN, VERSION, ask, failure, ollama_client, openai_client, version
 from .calls import QUESTION, SILENCE
 
+NOTHING = b'{"message":{"content":""},"done":false}\n'
+
 
 async def test_nobody_there(session: ClientSession) -> None:
     """A refused connection says so, and where."""
@@ -114,12 +116,14 @@ async def test_silence(session: ClientSession) -> None:
         ([Step.HANG], first),
         ([head(), Step.HANG], first),
         ([head(), b": still here\r\n\r\n", Step.HANG], first),
-        ([head(), b'{"message":{"content":""},"done":false}\n', Step.HANG], first),
+        ([head(), NOTHING, Step.HANG], first),
         ([head(), TOKEN, Step.HANG], later),
         ([head(), TOKEN, TOKEN[:10], Step.HANG], later),
         ([head(500), b'{"error"', Step.HANG], first),
         ([head(), *drip(b": still here\n" * 10, 0.02)], first),
         ([head(), *drip(b'{"message": ' * 10, 0.02)], first),
+        ([head(), *drip(NOTHING * 40, 0.02, len(NOTHING))], first),
+        ([head(), TOKEN, *drip(NOTHING * 40, 0.02, len(NOTHING))], later),
     ]
     for number, (script, expected) in enumerate(silences):
         assert (number, await failure(session, script)) == (number, expected)

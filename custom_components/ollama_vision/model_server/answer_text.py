@@ -23,22 +23,18 @@ class AnswerText:
         self._last: deque[str] = deque(maxlen=_REPEATS)
 
     @property
-    def begun(self) -> bool:
-        """Return whether anything was said or thought."""
-        return self._length > 0
-
-    @property
     def full(self) -> bool:
         """Return whether words and thoughts together are as long as an answer may be."""
         return self._length >= LONGEST_ANSWER
 
-    def add(self, words: str, thoughts: str) -> None:
-        """Take a piece of the answer and a piece of what the model thought, either of them often empty."""
+    def add(self, words: str, thoughts: str) -> bool:
+        """Take a piece of the answer and a piece of what the model thought; return whether not both are empty."""
         self._words.append(words)
         self._length += len(words) + len(thoughts)
         self._thought = self._thought or bool(thoughts)
         if piece := words or thoughts:
             self._last.append(piece.strip())
+        return bool(piece)
 
     def result(self) -> str:
         """Return the answer; raise EmptyAnswerError where nothing but thoughts and blanks was said."""

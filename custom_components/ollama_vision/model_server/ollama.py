@@ -90,9 +90,8 @@ class OllamaServer(ModelManager):
             async for line in lines:
                 reply = _checked(lines, line)
                 words, thoughts = _said(reply)
-                answer.add(words, thoughts)
-                if answer.begun:
-                    lines.silence = silence.next_token
+                if answer.add(words, thoughts):
+                    lines.heard(silence.next_token)
                 if reply.get("done") is True or answer.full:
                     return _answer(question, reply, answer)
             if lines.content_type == "application/json":
@@ -114,6 +113,7 @@ class OllamaServer(ModelManager):
         layers: dict[str, tuple[int, int]] = {}
         async with self._transport.stream("api/pull", lambda: {"model": model}, _WORK_SECONDS) as lines:
             async for line in lines:
+                lines.heard(_WORK_SECONDS)
                 reply = _checked(lines, line)
                 status = _string(reply.get("status"))
                 if status == "success":

@@ -108,8 +108,8 @@ class _Reading:
         self._speed: float | None = None
         self.begun_at: float | None = None
 
-    def take(self, event: dict[str, Any]) -> None:
-        """Take one event of a stream, or an answer in one piece."""
+    def take(self, event: dict[str, Any]) -> bool:
+        """Take one event of a stream, or an answer in one piece; return whether there are words in it."""
         if event.get("error"):
             raise failure(event)
         self._model = _string(event.get("model")) or self._model
@@ -117,14 +117,16 @@ class _Reading:
         choices = event.get("choices")
         if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
             raise unreadable()
+        has_words = False
         for choice in choices[:1]:
             said = choice.get("delta") or choice.get("message") or {}
             if not isinstance(said, dict):
                 raise unreadable()
             thoughts = _string(said.get("reasoning_content")) or _string(said.get("reasoning"))
-            self.answer.add(_string(said.get("content")), thoughts)
+            has_words = self.answer.add(_string(said.get("content")), thoughts)
             if finish_reason := _string(choice.get("finish_reason")):
                 self._finish_reason, self.complete = finish_reason, True
+        return has_words
 
     def _take_measures(self, event: dict[str, Any]) -> None:
         """Take what the server says of its work: `usage` from all, `timings` from llama.cpp."""
@@ -165,13 +167,11 @@ async def _read_answer(lines: Lines, question: Question, silence: Silence) -> An
         if data.strip() == _DONE:
             reading.complete = True
             break
-        if field == b"data":
-            reading.take(lines.decode(data.strip()))
+        if field == b"data" and reading.take(lines.decode(data.strip())):
+            reading.begun_at = reading.begun_at or time.monotonic()
+            lines.heard(silence.next_token)
         if reading.answer.full:
             break
-        if reading.answer.begun and reading.begun_at is None:
-            reading.begun_at = time.monotonic()
-            lines.silence = silence.next_token
     return reading.result(question)
 
 

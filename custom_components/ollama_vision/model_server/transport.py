@@ -48,11 +48,12 @@ type Body = Mapping[str, Any]
 class Lines:
     """The lines of a streamed answer, without blank ones and without comments (which proxies send to stay connected).
 
-    `silence` is how many seconds may pass between the last line, or the request, and the next line.
+    `silence` is how many seconds may pass after the request, or after what was `heard` last. Lines alone do not count:
+    a server can go on saying that it has nothing to say.
     """
 
     def __init__(self, response: ClientResponse, since: float, silence: float) -> None:
-        self.silence = silence
+        self._silence = silence
         self._response = response
         self._since = since
         self._buffer = bytearray()
@@ -71,14 +72,17 @@ class Lines:
     async def __anext__(self) -> bytes:
         """Return the next line; raise ModelServerTimeoutError where it does not come in time."""
         try:
-            async with asyncio.timeout_at(self._since + self.silence):
+            async with asyncio.timeout_at(self._since + self._silence):
                 line = await self._next_line()
         except TimeoutError:
-            raise _silent(self.silence) from None
+            raise _silent(self._silence) from None
         if line is None:
             raise StopAsyncIteration
-        self._since = asyncio.get_running_loop().time()
         return line
+
+    def heard(self, silence: float) -> None:
+        """Take it that the server has said something just now, and limit the silence from here on."""
+        self._since, self._silence = asyncio.get_running_loop().time(), silence
 
     async def _next_line(self) -> bytes | None:
         searched = 0
