@@ -12,6 +12,7 @@ from homeassistant.components import camera
 from homeassistant.components.http import HomeAssistantView
 from homeassistant.components.http.server import HomeAssistantHTTP
 from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
@@ -107,10 +108,11 @@ async def mqtt(hass: HomeAssistant, mqtt_client_mock: Any, mqtt_mock: Any) -> As
     mqtt_client_mock.on_socket_close(mqtt_client_mock, None, Mock(**{"fileno.return_value": -1}))
 
 
-def phone(hass: HomeAssistant) -> list[ServiceCall]:
-    """Return the notifications that reach the phone, as they come."""
+def phone(hass: HomeAssistant, *, fails: bool = False) -> list[ServiceCall]:
+    """Return the notifications that are sent to the phone, as they come; each may fail."""
     domain, action = PHONE.split(".")
-    notifications: list[ServiceCall] = async_mock_service(hass, domain, action)
+    error = HomeAssistantError("The phone is gone") if fails else None
+    notifications: list[ServiceCall] = async_mock_service(hass, domain, action, raise_exception=error)
     return notifications
 
 

@@ -109,6 +109,14 @@ class TestFrigatePerson:
         )
         assert message(self.notifications[1]) == ("Barn", "The picture is mostly blue.")
 
+    async def test_a_visitor_is_looked_at_also_where_the_phone_cannot_be_reached(self, hass: HomeAssistant) -> None:
+        phone(hass, fails=True)
+        await self.add(hass)
+        await self.tell(hass, frigate_event())
+        state = hass.states.get("sensor.ollama_vision_front_door")
+        assert state is not None
+        assert state.state == "The picture is mostly green."
+
     async def test_a_failure_keeps_the_picture_and_says_so(
         self, hass: HomeAssistant, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -12,7 +12,7 @@ from homeassistant.const import __version__ as ha_version
 from homeassistant.core import HomeAssistant, ServiceCall
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
-from homeassistant.util.yaml import load_yaml_dict, parse_yaml
+from homeassistant.util.yaml import extract_inputs, load_yaml_dict, parse_yaml
 import pytest
 from pytest_homeassistant_custom_component.common import (
     async_capture_events,
@@ -24,10 +24,11 @@ from custom_components.ollama_vision.const import EVENT_IMAGE_ANALYZED
 
 from .automations import BLUEPRINTS, PHONE, add_blueprint, add_camera, message, phone, turn_off
 from .common import add_device, analyze, entry_data, text_model
+from .results import add
 from .servers.faulty import FaultyServer
 from .servers.ollama_front import OllamaFront
 from .test_asking import HEALTHY, said
-from .test_services import A_PICTURE
+from .test_services import A_PICTURE, device_of
 
 ROOT = Path(__file__).parents[1]
 PATHS = sorted(BLUEPRINTS.glob("*.yaml"))
@@ -77,6 +78,7 @@ async def test_home_assistant_imports_it(hass: HomeAssistant, path: Path) -> Non
         f"https://github.com/remimikalsen/ollama_vision/blob/main/{path.relative_to(ROOT)}"
     )
     assert loaded.metadata["homeassistant"]["min_version"] == "2026.10.0"
+    assert extract_inputs(loaded.data) == set(loaded.inputs)
     for name, field in loaded.inputs.items():
         assert field["name"], name
         assert field["selector"], name
@@ -132,12 +134,15 @@ class TestDoorbell:
     ) -> None:
         await add_device(hass, entry_data(ollama_front.url))
         results = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
+        spoken = async_mock_service(hass, "tts", "speak")
 
-        await self.ring(hass, *states, doorbell=[bell])
+        await self.ring(hass, *states, doorbell=[bell], image_name="Gate")
 
         (notification,) = self.notifications
-        assert message(notification) == ("Front door", "The picture is mostly red.")
+        assert message(notification) == ("Gate", "The picture is mostly red.")
         assert notification.data["data"] == {"tag": "ollama-vision-doorbell", "image": results[0].data["picture"]}
+        assert [result.data["image_name"] for result in results] == ["Gate"]
+        assert spoken == []
 
     @pytest.mark.parametrize(
         ("bell", "states"),
@@ -145,7 +150,9 @@ class TestDoorbell:
             ("event.doorbell", ("unavailable", "2026-11-20T08:00:00+00:00")),
             ("event.doorbell", ("2026-11-20T08:00:00+00:00", "unavailable")),
             ("binary_sensor.doorbell", ("unknown", "on")),
+            ("event.doorbell", ("2026-11-20T08:00:00+00:00", "unknown")),
             ("binary_sensor.doorbell", ("on", "off")),
+            ("binary_sensor.doorbell", ("off", "unknown")),
         ],
     )
     async def test_a_restart_does_not_ring(
@@ -180,7 +187,10 @@ class TestDoorbell:
         assert [message(notification) for notification in self.notifications] == [("Front door", answer)]
         assert [call.data["message"] for call in spoken] == [answer]
 
-    async def test_it_is_said_aloud(self, hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    @pytest.mark.parametrize("fails", [False, True])
+    async def test_it_is_said_aloud(self, hass: HomeAssistant, ollama_front: OllamaFront, *, fails: bool) -> None:
+        """Also where the phone cannot be reached."""
+        phone(hass, fails=fails)
         await add_device(hass, entry_data(ollama_front.url))
         spoken = async_mock_service(hass, "tts", "speak")
         await self.ring(
@@ -218,7 +228,7 @@ class TestLicensePlate:
             hass,
             "license_plate",
             **BUTTON,
-            known_plates=["ab 12-345", "123 456", "ÖÄ 7"],
+            known_plates=["ab 12-345", "123 456", "ÖÄ 7", 987654, ""],
             known_actions=[{"event": "known", "event_data": seen}],
             unknown_actions=[{"event": "unknown", "event_data": seen}],
             failed_actions=[{"event": "failed"}],
@@ -233,6 +243,7 @@ class TestLicensePlate:
             (["XY 1", "a b-123.45"], "known", ["a b-123.45"]),
             (["123456"], "known", ["123456"]),
             (["öä7"], "known", ["öä7"]),
+            (["98 7654"], "known", ["98 7654"]),
             (["AB 12346"], "unknown", []),
             (["-"], "unknown", []),
         ],
@@ -303,6 +314,24 @@ class TestPackage:
         assert told == [0, 1, 1, 1, 1, 2]
         assert [message(notification)[1] for notification in notifications] == ["A box.", "A bag."]
 
+    async def test_what_another_device_has_seen_is_another_package(
+        self, hass: HomeAssistant, ollama_front: OllamaFront
+    ) -> None:
+        await add_camera(hass)
+        first = await add_device(hass, entry_data(ollama_front.url, name="First"))
+        second = await add_device(hass, entry_data(ollama_front.url, name="Second"))
+        notifications = phone(hass)
+        inputs: dict[str, Any] = BUTTON | {"image_name": "Porch", "device_id": [device_of(hass, second)]}
+        data = {"package": True, "description": "A box."}
+        await add(first.runtime_data.history, "Porch", integration_id=first.entry_id, data=data)
+        await add(second.runtime_data.history, "Porch", integration_id=second.entry_id)  # asked something else
+
+        await add_blueprint(hass, "package", notify_action=PHONE, **inputs)
+        await look(hass)
+        await look(hass)
+
+        assert len(notifications) == 1
+
 
 class TestDailySummary:
     """What was seen, in a few sentences."""
@@ -311,9 +340,10 @@ class TestDailySummary:
         """Let some be seen, and the evening come; return the notifications."""
         for component in ("homeassistant", "conversation"):
             assert await async_setup_component(hass, component, {})
-        await add_device(hass, entry_data(url, **text_model(url)))
-        for name in names:
-            await analyze(hass, image_url=A_PICTURE, image_name=name)
+        entry = await add_device(hass, entry_data(url, **text_model(url)))
+        yesterday = timedelta(hours=24, minutes=10)
+        await add(entry.runtime_data.history, "Cellar", age=yesterday, integration_id=entry.entry_id)
+        self.seen = [await analyze(hass, image_url=A_PICTURE, image_name=name) for name in names]
         notifications = phone(hass)
         soon = dt_util.now() + timedelta(minutes=2)
         inputs = {"ai_task": "ai_task.ollama_vision", "at": soon.strftime("%H:%M:00")} | inputs
@@ -327,7 +357,7 @@ class TestDailySummary:
         (notification,) = await self.evening(hass, ollama_front.url, "Door", "Garden")
 
         assert message(notification) == ("Seen today", "No photo was given.")
-        assert notification.data["data"]["image"].startswith("/api/ollama_vision/picture/")
+        assert notification.data["data"]["image"] == self.seen[-1]["picture"]
         body = ollama_front.bodies()[-1]
         assert body["model"] == "tiny-text"
         question = body["messages"][0]["content"]
