@@ -103,7 +103,7 @@ async def test_another_integrations_device_is_none_of_ours(hass: HomeAssistant, 
 
 async def test_without_a_device_it_says_how_to_get_one(hass: HomeAssistant) -> None:
     assert await async_setup_component(hass, DOMAIN, {})
-    with pytest.raises(ServiceValidationError, match="Add one"):
+    with pytest.raises(ServiceValidationError, match="Add, enable or reload one"):
         await analyze(hass, image_url=A_PICTURE)
 
 
