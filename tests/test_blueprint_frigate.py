@@ -54,6 +54,7 @@ class TestFrigatePerson:
         assert later.data["data"]["image"] == results[0].data["picture"]
         assert later.data["data"]["tag"] == at_once.data["data"]["tag"]
         assert later.data["data"]["alert_once"] is True
+        assert later.data["data"]["push"] == {"sound": "none"}
 
     async def test_one_visitor_is_told_of_once(self, hass: HomeAssistant) -> None:
         await self.add(hass)

@@ -121,6 +121,9 @@ async def test_the_browser_gets_forms_that_it_can_draw(
     form = await post("flow", {"handler": DOMAIN})
     assert [field["name"] for field in form["data_schema"]] == ["name", "vision_host", "vision_port", "connection"]
     assert form["data_schema"][3]["type"] == "expandable"
+    connection = {field["name"]: field["selector"] for field in form["data_schema"][3]["schema"]}
+    assert connection["api_key"]["text"]["type"] == "password"
+    assert connection["api"]["select"]["translation_key"] == "server_type"
     form = await post(f"flow/{form['flow_id']}", {"vision_host": ollama_front.url})
     models = form["data_schema"][0]
     assert (models["default"], models["description"]["suggested_value"]) == ("moondream", "tiny-vision:latest")

@@ -198,6 +198,16 @@ async def test_the_buttons_load_and_unload(hass: HomeAssistant, ollama_front: Ol
     assert known.loaded is False
 
 
+async def test_a_button_tells_at_once_that_the_server_is_away(
+    hass: HomeAssistant, llama_server: LlamaServer, socket_enabled: None
+) -> None:
+    async with OllamaFront(llama=llama_server.url) as front:
+        await add_device(hass, entry_data(front.url))
+    with pytest.raises(HomeAssistantError, match="cannot be reached"):
+        await press(hass, "button.ollama_vision_load_vision_model")
+    assert value(hass, "binary_sensor.ollama_vision_vision_server_reachable") == "off"
+
+
 async def test_a_button_that_cannot_load_says_why(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
     await add_device(hass, entry_data(ollama_front.url, vision_model="gone"))
     with pytest.raises(HomeAssistantError, match="does not have the model gone"):

@@ -49,6 +49,7 @@ def titles(folder: Any) -> list[str]:
 async def test_a_person_finds_a_picture_by_day(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     devices = await browse(hass)
     assert (devices.title, titles(devices)) == ("Ollama Vision", ["Ollama Vision"])
+    assert (devices.children[0].can_play, devices.children[0].can_expand) == (False, True)
     device = await browse(hass, f"/{devices.children[0].identifier}")
     assert titles(device) == ["By day", "By name"]
     days = await browse(hass, f"/{device.children[0].identifier}")
@@ -91,7 +92,7 @@ async def test_thumbnails_and_pictures_are_those_of_the_results(
         {"type": "media_source/browse_media", "media_content_id": f"{ROOT}/{entry.entry_id}/name/garden"}
     )
     shown = (await websocket.receive_json())["result"]["children"][0]
-    assert shown["can_play"]
+    assert (shown["can_play"], shown["can_expand"]) == (True, False)
     assert shown["media_content_type"] == "image/png"
     thumbnail = await (await hass_client()).get(shown["thumbnail"])
     assert await thumbnail.read() == PNG

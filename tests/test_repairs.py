@@ -2,6 +2,7 @@
 
 import asyncio
 from http import HTTPStatus
+import re
 from typing import Any
 
 from homeassistant.core import HomeAssistant
@@ -15,6 +16,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.ollama_vision.const import DOMAIN
 
 from .common import add_device, analyze, entry_data, text_model
+from .flows import TEXTS
 from .real_home_assistant import free_port
 from .servers.llama_server import LlamaServer
 from .servers.ollama_front import OllamaFront
@@ -45,7 +47,22 @@ class Repair:
         response = await self.client.post(path, json=data)
         assert response.status == HTTPStatus.OK, await response.text()
         step: dict[str, Any] = await response.json()
+        if sentence := _sentence(step):
+            assert set(re.findall(r"{(\w+)}", sentence)) <= set(step["description_placeholders"])
         return step
+
+
+def _sentence(step: dict[str, Any]) -> str | None:
+    """Return what a step says, with the names of what it is given."""
+    texts: dict[str, Any] = TEXTS["issues"]["model_missing"]["fix_flow"]
+    match step["type"]:
+        case "abort":
+            return str(texts["abort"][step["reason"]])
+        case "progress":
+            return str(texts["progress"][step["progress_action"]])
+        case "form" | "menu":
+            return str(texts["step"][step["step_id"]]["description"])
+    return None
 
 
 @pytest.fixture
@@ -114,8 +131,9 @@ async def test_the_model_is_downloaded_with_its_per_cent(
             step = await repair.go()
 
     assert step["type"] == "create_entry"
-    assert issues(hass) == []
     assert "tiny-pull:latest" in ollama_front.models.stored
+    await analyze(hass, image_url=A_PICTURE)
+    assert issues(hass) == []
 
 
 async def test_a_download_that_fails_says_why(hass: HomeAssistant, ollama_front: OllamaFront, repair: Repair) -> None:
@@ -140,7 +158,8 @@ async def test_another_model_can_be_chosen(hass: HomeAssistant, ollama_front: Ol
 
     await repair.start(entry)
     step = await repair.go(next_step_id="choose")
-    assert "tiny-text:latest" not in str(step["data_schema"])
+    (field,) = step["data_schema"]
+    assert field["selector"]["select"]["options"] == ["tiny-vision:latest", "tiny-think:latest"]
     step = await repair.go(model="tiny-vision:latest")
 
     assert step["type"] == "create_entry"
