@@ -120,6 +120,7 @@ async def test_the_browser_gets_forms_that_it_can_draw(
 
     form = await post("flow", {"handler": DOMAIN})
     assert [field["name"] for field in form["data_schema"]] == ["name", "vision_host", "vision_port", "connection"]
+    assert form["data_schema"][2]["selector"]["number"]["mode"] == "box"
     assert form["data_schema"][3]["type"] == "expandable"
     connection = {field["name"]: field["selector"] for field in form["data_schema"][3]["schema"]}
     assert connection["api_key"]["text"]["type"] == "password"
@@ -127,18 +128,26 @@ async def test_the_browser_gets_forms_that_it_can_draw(
     form = await post(f"flow/{form['flow_id']}", {"vision_host": ollama_front.url})
     models = form["data_schema"][0]
     assert (models["default"], models["description"]["suggested_value"]) == ("moondream", "tiny-vision:latest")
+    assert models["selector"]["select"]["mode"] == "dropdown"
     form = await post(f"flow/{form['flow_id']}", {"vision_model": "tiny-vision", "text_model_enabled": True})
     form = await post(f"flow/{form['flow_id']}", {})
     result = await post(f"flow/{form['flow_id']}", {"text_model": "tiny-text"})
     assert result["type"] == "create_entry"
     form = await post("options/flow", {"handler": result["result"]["entry_id"]})
-    assert [field["name"] for field in form["data_schema"]] == [
-        "asking",
-        "keeping",
-        "vision_answers",
-        "text_answers",
-        "fallback",
-    ]
+    assert {part["name"]: part["expanded"] for part in form["data_schema"]} == {
+        "asking": True,
+        "keeping": False,
+        "vision_answers": False,
+        "text_answers": False,
+        "fallback": False,
+    }
+    fields = [field for part in form["data_schema"] for field in part["schema"]]
+    numbers = {field["name"]: field["selector"]["number"] for field in fields if "number" in field["selector"]}
+    assert {number["mode"] for number in numbers.values()} == {"box"}
+    assert {name for name, number in numbers.items() if number["step"] != 1} == {
+        "vision_temperature",
+        "text_temperature",
+    }
 
 
 @asynccontextmanager

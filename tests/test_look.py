@@ -3,6 +3,7 @@
 import asyncio
 from base64 import b64decode
 import io
+from itertools import chain, cycle
 from pathlib import Path
 import tracemalloc
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from PIL import Image
 import pytest
 
 from .common import add_device, analyze, entry_data, picture
-from .servers.faulty import FaultyServer, Step
+from .servers.faulty import FaultyServer, Step, head
 from .servers.ollama_front import OllamaFront
 from .test_asking import HEALTHY
 from .test_fallback import AWAY
@@ -70,6 +72,21 @@ async def test_requests_that_wait_keep_the_prepared_picture_alone(
         assert await hass.config_entries.async_unload(entry.entry_id)
 
     assert held < file.stat().st_size
+
+
+async def test_a_picture_that_nobody_waits_for_any_more_is_left(hass: HomeAssistant, ollama_front: OllamaFront) -> None:
+    async with FaultyServer(chain([head()], cycle([b"x", 0.02]))) as camera:
+        entry = await add_device(hass, entry_data(ollama_front.url))
+        analysis = hass.async_create_task(analyze(hass, image_url=f"{camera.url}/now.jpg"))
+        async with asyncio.timeout(5):
+            while not camera.requests:
+                await asyncio.sleep(0.01)
+        assert await hass.config_entries.async_unload(entry.entry_id)
+        with pytest.raises(HomeAssistantError, match="unloaded"):
+            await analysis
+
+        async with asyncio.timeout(5):
+            await camera.left.wait()
 
 
 @pytest.mark.parametrize("size", [512, 1024])
