@@ -11,7 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
 
 from custom_components.ollama_vision import asking
-from custom_components.ollama_vision.const import EVENT_ANALYSIS_FAILED
+from custom_components.ollama_vision.const import DOMAIN, EVENT_ANALYSIS_FAILED
 from custom_components.ollama_vision.model_server import transport
 
 from .common import add_device, analyze, entry_data, picture, picture_server, text_model
@@ -97,6 +97,8 @@ async def test_each_fault_has_its_name_and_sentence(
     assert ".." not in failed[0].data["message"]
     assert str(raised.value) == failed[0].data["message"]
     assert "{" not in str(raised.value)
+    asked_for_a_key = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert [flow["context"]["source"] for flow in asked_for_a_key] == ["reauth"] * (error == "authentication")
     assert len([request for request in server.requests if request.path == "/api/chat"]) == 1
 
 
