@@ -130,7 +130,12 @@ class TestDoorbell:
         ],
     )
     async def test_the_phone_shows_who_rings(
-        self, hass: HomeAssistant, ollama_front: OllamaFront, bell: str, states: tuple[str, ...]
+        self,
+        hass: HomeAssistant,
+        ollama_front: OllamaFront,
+        caplog: pytest.LogCaptureFixture,
+        bell: str,
+        states: tuple[str, ...],
     ) -> None:
         await add_device(hass, entry_data(ollama_front.url))
         results = async_capture_events(hass, EVENT_IMAGE_ANALYZED)
@@ -143,6 +148,7 @@ class TestDoorbell:
         assert notification.data["data"] == {"tag": "ollama-vision-doorbell", "image": results[0].data["picture"]}
         assert [result.data["image_name"] for result in results] == ["Gate"]
         assert spoken == []
+        assert "Error while executing automation" not in caplog.text
 
     @pytest.mark.parametrize(
         ("bell", "states"),
