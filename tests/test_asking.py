@@ -102,12 +102,18 @@ async def test_each_fault_has_its_name_and_sentence(
     assert len([request for request in server.requests if request.path == "/api/chat"]) == 1
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    "busy",
+    [
+        answer(429, b'{"error":"slow down"}'),
+        answer(503, b'{"error":"server busy, please try again.  maximum pending requests exceeded"}'),
+        answer(500, b'{"error":"maximum pending requests exceeded"}'),
+    ],
+)
 async def test_a_busy_server_is_asked_again(
-    hass: HomeAssistant, red: str, status: int, monkeypatch: pytest.MonkeyPatch
+    hass: HomeAssistant, red: str, busy: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "BUSY_DELAYS", (0.01, 0.01, 0.01))
-    busy = answer(status, b'{"error":"server busy, please try again.  maximum pending requests exceeded"}')
     async with FaultyServer([busy], [busy], said("A cat."), paths=HEALTHY) as server:
         await add_device(hass, entry_data(server.url))
         response = await analyze(hass, image_url=red)

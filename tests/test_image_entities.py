@@ -178,6 +178,7 @@ async def test_an_entity_that_does_not_exist_is_told(hass: HomeAssistant, entity
 OTHER_MEDIA = {
     "kept": "/api/ollama_vision/picture/01ENTRY/01RESULT",
     "path": "/local/x.jpg",
+    "late": "/local/late.jpg",
     "camera": "/api/camera_proxy/camera.porch",
     "own camera": "http://ha.test:8123/api/camera_proxy/camera.porch",
     "media": "media-source://other/media",
@@ -253,6 +254,13 @@ async def test_a_media_id_without_a_picture_is_told(
     assert f"No media source has a picture at {media_id}." in sentence(caught.value)
     assert "KeyError" not in everything_printed(caught.value)
     assert "aHVudGVyMg" not in everything_printed(caught.value) + caplog.text
+
+
+async def test_a_picture_is_missed_by_the_name_it_was_given(hass: HomeAssistant, other_media: None) -> None:
+    """What a media source makes of it says nothing to whoever asked."""
+    kind, text = await failure(get(hass, "media-source://other/late"))
+    assert kind is AnalysisFault.IMAGE_NOT_FOUND
+    assert "There is no picture at media-source://other/late." in text
 
 
 @pytest.mark.parametrize("identifier", ["host", "script", "bad"])

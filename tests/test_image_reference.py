@@ -143,8 +143,14 @@ async def test_what_was_seen_earlier_needs_permission_for_all(
 
 
 async def test_other_pictures_need_no_permission(hass: HomeAssistant) -> None:
-    """Whoever may call the action may have them looked at."""
-    sources = [parse_source(hass, value) for value in ("http://cam/x.jpg", "/local/x.jpg", "/api/frigate/x.jpg")]
+    """Whoever may call the action may have them looked at; the camera is another Home Assistant's."""
+    others = (
+        "http://cam/x.jpg",
+        "/local/x.jpg",
+        "/api/frigate/x.jpg",
+        "http://192.0.2.9:8123/api/camera_proxy/camera.porch",
+    )
+    sources = [parse_source(hass, value) for value in others]
     await check_permission(hass, Context(user_id=(await stranger(hass)).id), sources)
 
 

@@ -95,6 +95,7 @@ async def test_a_file_is_read(hass: HomeAssistant, tmp_path: Path, value: str, f
         "/local/x/../../secrets.yaml",
         "/media/local/../../secrets.yaml",
         "/media/unknown/x.jpg",
+        "/backup/share/x.jpg",
         "/api/../../etc/passwd",
         "//etc/passwd",
         "www/../secrets.yaml",
@@ -107,7 +108,7 @@ async def test_a_file_is_read(hass: HomeAssistant, tmp_path: Path, value: str, f
 )
 async def test_what_is_outside_the_allowed_folders_is_not_read(hass: HomeAssistant, tmp_path: Path, value: str) -> None:
     """Neither by dots nor by symlinks, and nobody learns what is there."""
-    for file in ("private/x.jpg", "config/secrets.yaml", "config/www/x.jpg"):
+    for file in ("private/x.jpg", "config/secrets.yaml", "config/www/x.jpg", "share/x.jpg"):
         (tmp_path / file).write_bytes(PICTURE)
     for link in ("share/link.jpg", "config/www/link.jpg"):
         (tmp_path / link).symlink_to(tmp_path / "private" / "x.jpg")
