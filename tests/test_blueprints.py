@@ -363,7 +363,7 @@ class TestDailySummary:
         (notification,) = await self.evening(hass, ollama_front.url, "Door", "Garden")
 
         assert message(notification) == ("Seen today", "No photo was given.")
-        assert notification.data["data"]["image"] == self.seen[-1]["picture"]
+        assert notification.data["data"] == {"image": self.seen[-1]["picture"], "tag": "ollama-vision-summary"}
         body = ollama_front.bodies()[-1]
         assert body["model"] == "tiny-text"
         question = body["messages"][0]["content"]
