@@ -156,7 +156,7 @@ async def test_a_gzip_that_unpacks_to_gigabytes_is_left_at_20_megabytes(hass: Ho
     assert "larger than 20 MB" in text
 
 
-# Each would go on for ever.
+# Each goes on for as long as the test waits for its failure.
 SLOW = {
     "stops in the middle": (response(PICTURE[:99], Content_Length="999"), Step.HANG),
     "a byte now and then, which no limit of silence would notice": (CHUNKED, *(chunk(b"x"), 0.02) * 500),
